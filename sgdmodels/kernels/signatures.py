@@ -1,0 +1,28 @@
+"""The shapes that kernels agree on. Data of a loss travel as four arrays whose meaning the loss decides:
+
+    inputs (samples first), targets, constants, second_moment (data averaged once: X'X/n, the mean Hessian, ...)
+"""
+
+from numba import float64, int32, int64, types, uint64, void
+
+VECTOR = float64[::1]
+MATRIX = float64[:, ::1]
+DATA = (MATRIX, VECTOR, VECTOR, MATRIX)
+
+# seed, replica, stream, first step, steps, first step of this schedule segment, samples, batch size, parameters,
+# permutation scratch | index, weight, count
+LAW = void(
+    uint64, int64, int64, int64, int64, int64, int64, int64, VECTOR, int32[::1], int32[:, ::1], MATRIX, int64[::1]
+)
+# theta, velocity (replica, parameter) | index, weight (replica, step, k), count (replica, step), first step in the
+# block, steps, step size, momentum, nesterov | data | work
+WALK = void(
+    MATRIX, MATRIX, int32[:, :, ::1], float64[:, :, ::1], int64[:, ::1], int64, int64, float64, float64, int64,
+    *DATA, MATRIX,
+)  # fmt: skip
+LAW_FUNCTION = types.FunctionType(LAW)
+WALK_FUNCTION = types.FunctionType(WALK)
+
+# Rows of the work matrix: a loss may use the first six, loops and metrics the rest.
+MODEL_ROWS = 6
+WORK_ROWS = 14

@@ -1,0 +1,156 @@
+"""The loop over steps. Weights of samples do not depend on the parameters, so a law fills a block of steps and the
+loss walks it with its gradient inlined; both meet here as first-class functions, once per block."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import float64, int32, int64, uint64, void
+
+from .compile import inline, kernel
+from .random import BATCHES
+from .signatures import DATA, LAW_FUNCTION, MATRIX, VECTOR, WALK_FUNCTION, WORK_ROWS
+
+GROUP = 4  # replicas walked together: their independent chains hide each other's latency
+CHECK_EVERY = 64  # steps between two looks for divergence
+
+
+def walk_single(
+    theta, velocity, index, weight, count, first, steps, step_size, momentum, nesterov,
+    inputs, targets, constants, second_moment, work,
+):  # fmt: skip
+    """Template: plain descent with batches of one sample (a known count lets the loss fuse its loops)."""
+    for s in range(first, first + steps):
+        for j in range(theta.shape[0]):
+            parts = split(theta[j], inputs, constants)  # noqa: F821
+            add_gradient(  # noqa: F821
+                parts, index[j, s], weight[j, s], 1, -step_size, inputs, targets, constants, work, parts
+            )
+
+
+def walk(
+    theta, velocity, index, weight, count, first, steps, step_size, momentum, nesterov,
+    inputs, targets, constants, second_moment, work,
+):  # fmt: skip
+    """Template: plain descent, theta <- theta - step_size * sum_k weight_k g_(index_k), in place."""
+    for s in range(first, first + steps):
+        for j in range(theta.shape[0]):
+            parts = split(theta[j], inputs, constants)  # noqa: F821
+            add_gradient(  # noqa: F821
+                parts, index[j, s], weight[j, s], count[j, s], -step_size, inputs, targets, constants, work, parts
+            )
+
+
+def walk_momentum(
+    theta, velocity, index, weight, count, first, steps, step_size, momentum, nesterov,
+    inputs, targets, constants, second_moment, work,
+):  # fmt: skip
+    """Template: v <- momentum v + g, then theta <- theta - step_size v, or (Nesterov) - step_size (g + momentum v)."""
+    size = theta.shape[1]
+    gradient = work[WORK_ROWS - 1, :size]
+    for s in range(first, first + steps):
+        for j in range(theta.shape[0]):
+            for k in range(size):
+                gradient[k] = 0.0
+            add_gradient(  # noqa: F821
+                split(theta[j], inputs, constants), index[j, s], weight[j, s], count[j, s], 1.0,  # noqa: F821
+                inputs, targets, constants, work, split(gradient, inputs, constants),  # noqa: F821
+            )  # fmt: skip
+            x, v = theta[j], velocity[j]
+            for k in range(size):
+                v[k] = momentum * v[k] + gradient[k]
+                x[k] -= step_size * ((gradient[k] + momentum * v[k]) if nesterov else v[k])
+
+
+@inline
+def outside(theta, limit):
+    """Whether a replica has left the ball |theta|_inf <= limit or is no longer finite."""
+    largest = 0.0
+    total = 0.0
+    for k in range(theta.shape[0]):
+        largest = max(largest, abs(theta[k]))
+        total += theta[k]
+    return not (np.isfinite(total) and largest <= limit)
+
+
+@kernel(
+    void(
+        LAW_FUNCTION, WALK_FUNCTION, WALK_FUNCTION,
+        uint64, int64[::1], int64, int64[::1], int64[::1],
+        int64[::1], VECTOR, int64[::1], int64, int64, float64, int64, VECTOR,
+        MATRIX, MATRIX, VECTOR, int64[::1], float64[:, :, ::1],
+        *DATA,
+        int32[::1], int32[:, :, ::1], float64[:, :, ::1], int64[:, ::1], MATRIX, MATRIX,
+    )
+)  # fmt: skip
+def drive(
+    law, walk_one, walk_many,
+    seed, replicas, start, stops, slots,
+    segment_starts, step_sizes, batch_sizes, samples, single, momentum, nesterov, parameters,
+    theta, velocity, limit, diverged_at, snapshots,
+    inputs, targets, constants, second_moment,
+    scratch, index, weight, count, saved, work,
+):  # fmt: skip
+    """Take all replicas from step `start` through `stops`; after stop q copy theta to snapshots[:, slots[q]].
+
+    Blocks end on multiples of their length (a power of two), on stops and on schedule changes, never elsewhere, so
+    the steps at which divergence is looked for do not depend on how a run is cut into calls. The reported step
+    is exact: the block is walked again one step at a time. A diverged replica stays where its last block began.
+    """
+    block = index.shape[1]
+    for group in range(0, theta.shape[0], index.shape[0]):
+        width = min(index.shape[0], theta.shape[0] - group)
+        step = start
+        segment = 0
+        for q in range(stops.shape[0]):
+            while step < stops[q]:
+                while segment + 1 < segment_starts.shape[0] and segment_starts[segment + 1] <= step:
+                    segment += 1
+                end = min(stops[q], (step // block + 1) * block)
+                if segment + 1 < segment_starts.shape[0]:
+                    end = min(end, segment_starts[segment + 1])
+                steps = end - step
+                eta, batch = step_sizes[segment], batch_sizes[segment]
+                alive = 0
+                for j in range(width):
+                    r = group + j
+                    alive += diverged_at[r] < 0
+                    saved[2 * j, :] = theta[r]
+                    saved[2 * j + 1, : velocity.shape[1]] = velocity[r]
+                if alive == 0:
+                    step = end
+                    continue
+                for j in range(width):
+                    law(
+                        seed, replicas[group + j], BATCHES, step, steps, segment_starts[segment], samples, batch,
+                        parameters, scratch, index[j], weight[j], count[j],
+                    )  # fmt: skip
+                walk_group = walk_one if single and batch == 1 else walk_many
+                walk_group(
+                    theta[group : group + width], velocity[group : group + width], index, weight, count, 0, steps,
+                    eta, momentum, nesterov, inputs, targets, constants, second_moment, work,
+                )  # fmt: skip
+                for j in range(width):
+                    r = group + j
+                    if diverged_at[r] < 0 and outside(theta[r], limit[r]):
+                        theta[r] = saved[2 * j, :]
+                        velocity[r] = saved[2 * j + 1, : velocity.shape[1]]
+                        for s in range(steps):
+                            walk_group(
+                                theta[r : r + 1], velocity[r : r + 1], index[j : j + 1], weight[j : j + 1],
+                                count[j : j + 1], s, 1, eta, momentum, nesterov,
+                                inputs, targets, constants, second_moment, work,
+                            )  # fmt: skip
+                            if outside(theta[r], limit[r]):
+                                diverged_at[r] = step + s + 1
+                                break
+                    if diverged_at[r] >= 0:
+                        theta[r] = saved[2 * j, :]
+                        velocity[r] = saved[2 * j + 1, : velocity.shape[1]]
+                step = end
+            if slots[q] >= 0:
+                for j in range(width):
+                    r = group + j
+                    if diverged_at[r] < 0:
+                        snapshots[r, slots[q], :] = theta[r]
+                    else:
+                        snapshots[r, slots[q], :] = np.nan

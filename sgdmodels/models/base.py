@@ -1,0 +1,168 @@
+"""What a loss is: data, mathematics in numpy, and the same mathematics as device functions for the kernels."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numba import int32, int64, void
+from numpy.typing import ArrayLike
+
+from ..arguments import FloatArray, aligned, aligned_copy, float_array
+from ..errors import InvalidArgument
+from ..kernels.compile import bind, inline
+from ..kernels.signatures import DATA, MATRIX, VECTOR, WORK_ROWS
+
+
+@inline
+def whole(theta, inputs, constants):
+    """Parameters that need no splitting."""
+    return (theta,)
+
+
+@dataclass(frozen=True)
+class LossKernels:
+    """A loss for compiled loops. `parts` is what `split` makes of a parameter vector (a tuple of views).
+
+    ==================  ============================================================================
+    split               (theta, inputs, constants) -> parts
+    mean_loss           (parts, samples, inputs, targets, constants, work) -> float
+    add_gradient        (parts, index, weight, count, scale, inputs, targets, constants, work, out):
+                        out += scale * sum_k weight_k g_(index_k), correct also when out is parts
+    add_hvp             (parts, vector, index, weight, count, scale, inputs, targets, constants, work, out):
+                        out += scale * sum_k weight_k H_(index_k) vector
+    begin_mean          (parts, samples, inputs, targets, constants, second_moment, work): what all
+                        products with the mean Hessian at one point share, kept in the rows of work
+    add_mean_hvp        (parts, vector, samples, inputs, targets, constants, second_moment, work, out):
+                        out += (mean Hessian) vector
+    ==================  ============================================================================
+    """
+
+    split: Any
+    mean_loss: Any
+    add_gradient: Any
+    add_hvp: Any
+    begin_mean: Any
+    add_mean_hvp: Any
+
+
+def weighted_gradient(theta, index, weight, inputs, targets, constants, second_moment, work, out):
+    """Template: out = sum_k weight_k g_(index_k)."""
+    for k in range(out.shape[0]):
+        out[k] = 0.0
+    parts = split(theta, inputs, constants)  # noqa: F821
+    target = split(out, inputs, constants)  # noqa: F821
+    add_gradient(  # noqa: F821
+        parts, index, weight, index.shape[0], 1.0, inputs, targets, constants, work, target
+    )
+
+
+def mean_hessian_product(theta, vector, samples, inputs, targets, constants, second_moment, work, out):
+    """Template: out = (mean Hessian) vector."""
+    for k in range(out.shape[0]):
+        out[k] = 0.0
+    parts = split(theta, inputs, constants)  # noqa: F821
+    begin_mean(parts, samples, inputs, targets, constants, second_moment, work)  # noqa: F821
+    add_mean_hvp(  # noqa: F821
+        parts, split(vector, inputs, constants), samples, inputs, targets, constants, second_moment, work,  # noqa: F821
+        split(out, inputs, constants),  # noqa: F821
+    )  # fmt: skip
+
+
+WEIGHTED_GRADIENT = void(VECTOR, int32[::1], VECTOR, *DATA, MATRIX, VECTOR)
+MEAN_HESSIAN_PRODUCT = void(VECTOR, VECTOR, int64, *DATA, MATRIX, VECTOR)
+
+
+class Model(ABC):
+    """A loss L(theta) = (1/n) sum_i l_i(theta) over n samples and d parameters.
+
+    A subclass sets `samples`, `dim`, `data` and `settings`, and gives per-sample losses, gradients and Hessians as
+    numpy formulas (the readable twin) and `kernels` (the fast one); one contract test compares the two for all.
+    """
+
+    name: ClassVar[str]
+    samples: int
+    dim: int
+    data: tuple[FloatArray, FloatArray, FloatArray, FloatArray]
+    settings: dict[str, Any]
+
+    @property
+    @abstractmethod
+    def kernels(self) -> LossKernels:
+        """Device functions of this loss."""
+
+    @abstractmethod
+    def sample_losses(self, theta: ArrayLike) -> FloatArray:
+        """l_i(theta), shape (n,)."""
+
+    @abstractmethod
+    def sample_gradients(self, theta: ArrayLike) -> FloatArray:
+        """grad l_i(theta), shape (n, d)."""
+
+    @abstractmethod
+    def sample_hessians(self, theta: ArrayLike) -> FloatArray:
+        """Hessians of l_i at theta, shape (n, d, d): memory n d^2, for small problems."""
+
+    def loss(self, theta: ArrayLike) -> float:
+        """L(theta)."""
+        return float(self.sample_losses(theta).mean())
+
+    def gradient(self, theta: ArrayLike) -> FloatArray:
+        """grad L(theta), shape (d,)."""
+        samples = np.arange(self.samples)
+        return self.weighted_gradient(theta, samples, np.full(self.samples, 1 / self.samples))
+
+    def weighted_gradient(self, theta: ArrayLike, index: ArrayLike, weight: ArrayLike) -> FloatArray:
+        """sum_k weight_k grad l_(index_k)(theta), shape (d,): the step of SGD, noisy GD, SVAG, ... up to -step_size."""
+        point = self.check_parameters("theta", theta)
+        chosen = np.atleast_1d(np.asarray(index))
+        if chosen.dtype.kind not in "iu" or chosen.ndim != 1:
+            raise InvalidArgument(f"index must be a vector of integers, got {chosen.dtype} of shape {chosen.shape}")
+        if chosen.size and (chosen.min() < 0 or chosen.max() >= self.samples):
+            raise InvalidArgument(
+                f"index must lie in 0..{self.samples - 1} (the samples), got {chosen.min()}..{chosen.max()}"
+            )
+        weights = float_array("weight", np.asarray(weight, dtype=np.float64), (len(chosen),))
+        out = np.empty(self.dim)
+        bind(
+            weighted_gradient, WEIGHTED_GRADIENT, split=self.kernels.split, add_gradient=self.kernels.add_gradient
+        )(point, chosen.astype(np.int32), weights, *self.data, self.workspace(), out)
+        return out
+
+    def hessian(self, theta: ArrayLike) -> FloatArray:
+        """Hessian of L at theta, shape (d, d), from d Hessian-vector products."""
+        columns = np.array([self.hvp(theta, unit) for unit in np.eye(self.dim)])
+        return 0.5 * (columns + columns.T)
+
+    def hvp(self, theta: ArrayLike, vector: ArrayLike) -> FloatArray:
+        """(Hessian of L at theta) @ vector, shape (d,), without forming the Hessian."""
+        point = self.check_parameters("theta", theta)
+        direction = self.check_parameters("vector", vector)
+        out = np.empty(self.dim)
+        k = self.kernels
+        bind(
+            mean_hessian_product, MEAN_HESSIAN_PRODUCT,
+            split=k.split, begin_mean=k.begin_mean, add_mean_hvp=k.add_mean_hvp,
+        )(point, direction, self.samples, *self.data, self.workspace(), out)  # fmt: skip
+        return out
+
+    def check_parameters(self, name: str, value: ArrayLike) -> FloatArray:
+        """`value` as a parameter vector of this loss."""
+        return float_array(name, value, (self.dim,))
+
+    def workspace(self) -> FloatArray:
+        """Scratch for one thread: rows of at least `dim` numbers, each on a cache line of its own."""
+        longest = max(self.dim, self.data[0].shape[1])
+        return aligned((WORK_ROWS, (longest + 7) // 8 * 8))
+
+    def describe(self) -> dict[str, Any]:
+        """What a run's provenance says of the loss."""
+        return {"name": type(self).__name__, "samples": self.samples, "dim": self.dim, **self.settings}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in list(self.describe().items())[1:])})"
+
+    def _store(self, inputs: FloatArray, targets: FloatArray, constants: list[float], moment: FloatArray) -> None:
+        self.data = (aligned_copy(inputs), aligned_copy(targets), np.array([*constants, 0.0]), aligned_copy(moment))
