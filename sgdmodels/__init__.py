@@ -1,0 +1,32 @@
+"""sgdmodels: mathematical models of SGD against SGD itself, at the Edge of Stochastic Stability."""
+
+from . import errors, models, recipes, theory
+from .dynamics import GD, SGD
+from .measure import measure
+from .metrics import METRICS, Metric
+from .simulate import simulate
+from .version import __version__
+
+__all__ = [
+    "GD",
+    "METRICS",
+    "SGD",
+    "Metric",
+    "__version__",
+    "errors",
+    "measure",
+    "models",
+    "plot",
+    "recipes",
+    "simulate",
+    "theory",
+]
+
+
+def __getattr__(name: str) -> object:
+    """`sm.plot` pulls in matplotlib, so it is imported when it is first used."""
+    if name == "plot":
+        import importlib
+
+        return importlib.import_module(".plot", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -46,6 +46,12 @@ def inline(function: Callable[..., Any]) -> Any:
 
 
 @functools.cache
+def outlined(device: Any) -> Any:
+    """The same device function compiled once and called, for kernels in which inlining would only cost compile time."""
+    return njit(**OPTIONS)(device.py_func)
+
+
+@functools.cache
 def source_hash() -> str:
     """Hash of all kernel sources of the package, and of the versions that turn them into code."""
     digest = hashlib.sha256(f"{numba.__version__} {sys.version}".encode())

@@ -72,6 +72,13 @@ def outside(theta, limit):
     return not (np.isfinite(total) and largest <= limit)
 
 
+@inline
+def copy_into(target, source):
+    """target[:] = source, which as a slice assignment would allocate."""
+    for k in range(source.shape[0]):
+        target[k] = source[k]
+
+
 @kernel(
     void(
         LAW_FUNCTION, WALK_FUNCTION, WALK_FUNCTION,
@@ -114,8 +121,8 @@ def drive(
                 for j in range(width):
                     r = group + j
                     alive += diverged_at[r] < 0
-                    saved[2 * j, :] = theta[r]
-                    saved[2 * j + 1, : velocity.shape[1]] = velocity[r]
+                    copy_into(saved[2 * j], theta[r])
+                    copy_into(saved[2 * j + 1], velocity[r])
                 if alive == 0:
                     step = end
                     continue
@@ -132,8 +139,8 @@ def drive(
                 for j in range(width):
                     r = group + j
                     if diverged_at[r] < 0 and outside(theta[r], limit[r]):
-                        theta[r] = saved[2 * j, :]
-                        velocity[r] = saved[2 * j + 1, : velocity.shape[1]]
+                        copy_into(theta[r], saved[2 * j, : theta.shape[1]])
+                        copy_into(velocity[r], saved[2 * j + 1, : velocity.shape[1]])
                         for s in range(steps):
                             walk_group(
                                 theta[r : r + 1], velocity[r : r + 1], index[j : j + 1], weight[j : j + 1],
@@ -144,13 +151,13 @@ def drive(
                                 diverged_at[r] = step + s + 1
                                 break
                     if diverged_at[r] >= 0:
-                        theta[r] = saved[2 * j, :]
-                        velocity[r] = saved[2 * j + 1, : velocity.shape[1]]
+                        copy_into(theta[r], saved[2 * j, : theta.shape[1]])
+                        copy_into(velocity[r], saved[2 * j + 1, : velocity.shape[1]])
                 step = end
             if slots[q] >= 0:
                 for j in range(width):
                     r = group + j
                     if diverged_at[r] < 0:
-                        snapshots[r, slots[q], :] = theta[r]
+                        copy_into(snapshots[r, slots[q]], theta[r])
                     else:
                         snapshots[r, slots[q], :] = np.nan

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import FloatArray
-from ..kernels.compile import Kernel, bind
+from ..kernels.compile import Kernel, bind, outlined
 from ..models import Model
 
 
@@ -53,7 +53,7 @@ class Snapshots:
 
     def kernel(self, template: Callable[..., Any], signature: Any, *names: str) -> Kernel:
         """`template` bound to the named device functions of this loss."""
-        return bind(template, signature, **{name: getattr(self.model.kernels, name) for name in names})
+        return bind(template, signature, **{name: outlined(getattr(self.model.kernels, name)) for name in names})
 
     @cached_property
     def moments(self) -> FloatArray:

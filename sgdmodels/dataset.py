@@ -1,0 +1,105 @@
+"""Results as labelled arrays: dims, units and long names, and what made them."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import platform
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+import scipy
+
+from .arguments import FloatArray
+from .metrics import Metric, Snapshots
+from .models import Model
+from .version import __version__
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from .simulate import _Run
+
+DIMS = ("replica", "step", "batch_size")
+
+
+def provenance(model: Model) -> dict[str, Any]:
+    """Versions, machine, time and the loss, as values that any file format can hold."""
+    digest = hashlib.sha256()
+    for array in model.data:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return {
+        "model": json.dumps(model.describe()),
+        "data_sha256": digest.hexdigest(),
+        "sgdmodels_version": __version__,
+        "python_version": platform.python_version(),
+        "numpy_version": np.__version__,
+        "numba_version": numba.__version__,
+        "scipy_version": scipy.__version__,
+        "platform": platform.platform(),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def labels(metrics: Sequence[Metric], name: str) -> dict[str, str]:
+    """long_name and units of a variable."""
+    for metric in metrics:
+        if name == metric.name:
+            return {"long_name": metric.long_name, "units": metric.units}
+        if name == f"{metric.name}_standard_error":
+            return {"long_name": f"standard error of {metric.long_name}", "units": metric.units}
+    return {"long_name": name, "units": "1"}
+
+
+def record_dataset(run: _Run, done: int, interrupted: bool, seconds: float) -> xr.Dataset:
+    """The first `done` records of a run."""
+    import xarray as xr
+
+    steps = run.recorded[:done]
+    variables: dict[str, Any] = {}
+    for name, values in run.results.items():
+        dims = ("replica", "step", "parameter") if name == "params" else DIMS[: values.ndim]
+        variables[name] = (dims, values[:, :done], labels(run.metrics, name))
+    reached = steps[-1] if done else -1
+    diverged = np.where((run.diverged_at >= 0) & (run.diverged_at <= reached), run.diverged_at, np.nan)
+    about = "first step at which the parameters were not finite or far beyond the start; NaN if none"
+    variables["diverged_at"] = ("replica", diverged, {"long_name": about, "units": "step"})
+    stretch = np.maximum(np.searchsorted(run.plan.starts, steps, side="right") - 1, 0)
+    coordinates = {
+        "replica": ("replica", run.replicas, {"long_name": "replica"}),
+        "step": ("step", steps, {"long_name": "step", "units": "SGD steps"}),
+        "step_size": ("step", run.plan.step_sizes[stretch], {"long_name": "step size in force", "units": "1"}),
+        "training_batch_size": ("step", run.plan.batch_sizes[stretch], {"long_name": "batch size of the dynamics"}),
+        "batch_size": ("batch_size", list(run.batch_sizes), {"long_name": "batch size of the metric"}),
+    }
+    attributes = {
+        **provenance(run.model),
+        "dynamics": json.dumps(run.dynamics.describe()),
+        "sampling": run.sampling,
+        "seed": str(run.seed),  # a 64-bit unsigned integer fits no netCDF attribute
+        "steps": run.steps,
+        "record_every": run.record_every,
+        "threads": run.threads,
+        "interrupted": int(interrupted),
+        "wall_time_s": seconds,
+    }
+    return xr.Dataset(variables, coordinates, attributes)
+
+
+def point_dataset(points: Snapshots, metrics: Sequence[Metric], values: dict[str, FloatArray], theta: Any) -> xr.Dataset:
+    """Metrics at a point, or along a stored run."""
+    import xarray as xr
+
+    attributes = {**provenance(points.model), "sampling": points.sampling, "seed": str(points.seed)}
+    coordinates: dict[str, Any] = {"batch_size": ("batch_size", list(points.batch_sizes))}
+    variables = {}
+    along_run = hasattr(theta, "dims")
+    if along_run:
+        coordinates.update(replica=("replica", points.replicas), step=("step", points.steps))
+    for name, array in values.items():
+        shown, dims = (array, DIMS[: array.ndim]) if along_run else (array[0, 0], DIMS[2 : array.ndim])
+        variables[name] = (dims, shown, labels(metrics, name))
+    return xr.Dataset(variables, coordinates, attributes)
