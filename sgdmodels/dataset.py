@@ -89,7 +89,9 @@ def record_dataset(run: _Run, done: int, interrupted: bool, seconds: float) -> x
     return xr.Dataset(variables, coordinates, attributes)
 
 
-def point_dataset(points: Snapshots, metrics: Sequence[Metric], values: dict[str, FloatArray], theta: Any) -> xr.Dataset:
+def point_dataset(
+    points: Snapshots, metrics: Sequence[Metric], values: dict[str, FloatArray], theta: Any
+) -> xr.Dataset:
     """Metrics at a point, or along a stored run."""
     import xarray as xr
 

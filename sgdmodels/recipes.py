@@ -16,10 +16,15 @@ from .models import GatedQuadratic, LinearNetwork, Model, SharpeningLeastSquares
 
 @dataclass(frozen=True)
 class Recipe:
-    """A loss, where to start, the step size and the number of steps to a plateau."""
+    """A loss, where to start, the step size and the number of steps to a plateau.
+
+    `directions` are the a_i (n, d) of its curvature: a moving scalar times a_i a_i', which is what the closed-form
+    prediction `sgdmodels.theory.edge_sharpness` needs.
+    """
 
     model: Model
     init: FloatArray
+    directions: FloatArray
     step_size: float
     steps: int
 
@@ -47,7 +52,7 @@ def slow_tail_network(
     inputs, teacher = inputs @ rotation, rotation.T @ teacher
     targets = inputs @ teacher + label_noise * rng.standard_normal(samples)
     init = np.append(0.3 * rng.standard_normal(features), 0.5)
-    return Recipe(LinearNetwork(inputs, targets), init, step_size, steps)
+    return Recipe(LinearNetwork(inputs, targets), init, inputs, step_size, steps)
 
 
 def gated_quadratic(seed: int, *, samples: int = 100, features: int = 20, step_size: float = 0.4) -> Recipe:
@@ -61,14 +66,16 @@ def gated_quadratic(seed: int, *, samples: int = 100, features: int = 20, step_s
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     offsets = 0.03 * rng.standard_normal(samples)
     init = np.append(0.05 * rng.standard_normal(features), 0.5)
-    return Recipe(GatedQuadratic(directions, offsets, stiffness=1e-4, target=200.0), init, step_size, 60_000)
+    model = GatedQuadratic(directions, offsets, stiffness=1e-4, target=200.0)
+    return Recipe(model, init, directions, step_size, 60_000)
 
 
 def sharpening_least_squares(
     seed: int, *, samples: int = 200, features: int = 40, label_noise: float = 0.05, drift: float = 0.02,
     step_size: float = 0.02, steps: int = 60_000,
 ) -> Recipe:  # fmt: skip
-    """Recipe P: Gaussian data and labels without a linear part; samples=60, features=8, label_noise=0.3 is the small one.
+    """Recipe P: Gaussian data and labels without a linear part; samples=60, features=8, label_noise=0.3 is the small
+    one.
 
     >>> recipe = sharpening_least_squares(0)
     >>> float(abs(recipe.model.inputs.T @ recipe.model.targets).max()) < 1e-12
@@ -80,4 +87,4 @@ def sharpening_least_squares(
     labels -= inputs @ np.linalg.lstsq(inputs, labels, rcond=None)[0]
     labels *= label_noise
     init = np.append(0.05 * rng.standard_normal(features), 1.0)
-    return Recipe(SharpeningLeastSquares(inputs, labels, drift), init, step_size, steps)
+    return Recipe(SharpeningLeastSquares(inputs, labels, drift), init, inputs, step_size, steps)

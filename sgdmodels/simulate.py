@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,7 +56,8 @@ def simulate(
     it are evaluated (default: that of the dynamics). Recorded steps: 0, record_every, 2 record_every, ..., and `steps`.
 
     Returns a Dataset with dims (replica, step) and batch_size where a metric depends on it; `diverged_at`
-    (replica) is the first step at which a replica was not finite or beyond 1e6 max(1, |init|), NaN if it never was. From then on it
+    (replica) is the first step at which a replica was not finite or beyond 1e6 max(1, |init|), NaN if it never was.
+    From then on it
     is frozen and its records are NaN. Ctrl-C returns the records made so far, with attrs["interrupted"] = 1.
 
     Raises InvalidArgument before any work starts. A step size past the edge is no error.
@@ -66,9 +68,7 @@ def simulate(
     >>> dict(run.loss.sizes), bool((run.loss[:, -1] < 1e-9).all())
     ({'replica': 3, 'step': 3}, True)
     """
-    run = _Run(
-        model, dynamics, steps, init, replicas, record_every, metrics, batch_size, seed, keep_params, threads
-    )
+    run = _Run(model, dynamics, steps, init, replicas, record_every, metrics, batch_size, seed, keep_params, threads)
     return run.go(progress)
 
 
@@ -147,11 +147,9 @@ class _Run:
         groups = -(-count // GROUP)
         shares = min(groups, 1 if self.threads == 1 else 4 * self.threads)
         edges = [GROUP * (groups * k // shares) for k in range(shares)] + [count]
-        return [_Worker(self, slice(a, b)) for a, b in zip(edges, edges[1:], strict=False)]
+        return [_Worker(self, slice(a, b)) for a, b in pairwise(edges)]
 
-    def _advance(
-        self, pool: ThreadPoolExecutor, workers: list[_Worker], start: int, end: int, records: slice
-    ) -> None:
+    def _advance(self, pool: ThreadPoolExecutor, workers: list[_Worker], start: int, end: int, records: slice) -> None:
         """All workers from `start` to `end`; none is left running when this returns or raises."""
         if len(workers) == 1:
             workers[0].advance(start, end, records)
@@ -188,7 +186,7 @@ class _Worker:
         self.scratch = np.arange(model.samples, dtype=np.int32)
         self.memory: dict[str, Any] = {}
         k = model.kernels
-        functions = dict(split=k.split, add_gradient=k.add_gradient)
+        functions = {"split": k.split, "add_gradient": k.add_gradient}
         template = walk_momentum if plan.momentum else walk
         self.walk_many = bind(template, WALK, **functions)
         fused = plan.single and not plan.momentum and bool((plan.batch_sizes == 1).any())

@@ -3,7 +3,8 @@ r"""Full-batch gradient descent.
 .. math:: v \leftarrow \beta v + \nabla L(\theta), \qquad \theta \leftarrow \theta - \eta v
           \quad(\text{Nesterov: } \theta \leftarrow \theta - \eta(\nabla L + \beta v))
 
-PyTorch's convention: no dampening. On a quadratic of curvature lambda it is stable below :math:`\lambda = 2(1+\beta)/\eta`, with Nesterov
+PyTorch's convention: no dampening. On a quadratic of curvature lambda it is stable below :math:`\lambda =
+2(1+\beta)/\eta`, with Nesterov
 below :math:`2(1+\beta)/(\eta(1+2\beta))`.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,11 @@ def checked_schedule(name: str, value: Any, check: Callable[[str, Any], Any]) ->
     if not isinstance(value, list | tuple):
         return ((0, check(name, value)),)
     if not value or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in value):
-        raise InvalidArgument(
-            f"{name} must be a number or a schedule [(start_step, value), ...], got {value!r}"
-        )
+        raise InvalidArgument(f"{name} must be a number or a schedule [(start_step, value), ...], got {value!r}")
     starts = [integer(f"start step of {name}", start, 0) for start, _ in value]
     if starts[0] != 0:
         raise InvalidArgument(f"the schedule of {name} must start at step 0, got a first start of {starts[0]}")
-    if any(later <= earlier for earlier, later in zip(starts, starts[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(starts)):
         raise InvalidArgument(f"start steps of the schedule of {name} must increase, got {starts}; sort them")
     return tuple((start, check(name, v)) for start, (_, v) in zip(starts, value, strict=True))
 

@@ -1,11 +1,14 @@
 r"""Mini-batch stochastic gradient descent.
 
 .. math:: v \leftarrow \beta v + g_B(\theta), \qquad \theta \leftarrow \theta - \eta v
-          \quad(\text{Nesterov: } \theta \leftarrow \theta - \eta(g_B + \beta v)), \qquad g_B = \tfrac1b\textstyle\sum_{i\in B} g_i
+          \quad(\text{Nesterov: } \theta \leftarrow \theta - \eta(g_B + \beta v)), \qquad g_B =
+          \tfrac1b\textstyle\sum_{i\in B} g_i
 
-Sampling schemes: ``"without_replacement"`` draws b distinct samples afresh each step; ``"with_replacement"`` b independent ones;
+Sampling schemes: ``"without_replacement"`` draws b distinct samples afresh each step; ``"with_replacement"`` b
+independent ones;
 ``"epoch"`` walks through a permutation drawn afresh each epoch of n // b steps, whose last n mod b samples are left out
-(an epoch also restarts where a schedule changes); ``"bernoulli"`` takes each sample with probability b/n and divides by b.
+(an epoch also restarts where a schedule changes); ``"bernoulli"`` takes each sample with probability b/n and divides
+by b.
 On an interpolating quadratic SGD is mean-square stable exactly when :math:`\eta S_{ms}(b) < 2`
 (`sgdmodels.theory.mean_square_sharpness`). Momentum follows PyTorch: no dampening.
 """

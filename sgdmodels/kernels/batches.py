@@ -14,9 +14,7 @@ from .signatures import LAW
 
 
 @kernel(LAW)
-def full_batch(
-    seed, replica, stream, first, steps, origin, samples, batch, parameters, scratch, index, weight, count
-):
+def full_batch(seed, replica, stream, first, steps, origin, samples, batch, parameters, scratch, index, weight, count):
     """Every sample with weight 1/n."""
     for s in range(steps):
         count[s] = samples

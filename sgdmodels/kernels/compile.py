@@ -21,18 +21,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numba
+from numba import __version__ as numba_version
 from numba import njit
+from numba.core import config as numba_config
 
 PACKAGE = Path(__file__).resolve().parent.parent
 KERNEL_FOLDERS = ("kernels", "models", "dynamics", "metrics")
 
 # Never fastmath=True: "ninf" and "nnan" would let the compiler drop the divergence checks.
 # Without reference counting ("_nrt"): kernels only make views, and counting those costs more than a step.
-OPTIONS: dict[str, Any] = dict(
-    fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy", nogil=True, _nrt=False
-)
+OPTIONS: dict[str, Any] = {
+    "fastmath": {"reassoc", "contract", "nsz", "arcp"},
+    "error_model": "numpy",
+    "nogil": True,
+    "_nrt": False,
+}
 
+config: Any = numba_config  # its attributes are made at run time
 _lock = threading.RLock()  # numba.config is process-wide, and compilation is not re-entrant across threads
 
 
@@ -54,7 +59,7 @@ def outlined(device: Any) -> Any:
 @functools.cache
 def source_hash() -> str:
     """Hash of all kernel sources of the package, and of the versions that turn them into code."""
-    digest = hashlib.sha256(f"{numba.__version__} {sys.version}".encode())
+    digest = hashlib.sha256(f"{numba_version} {sys.version}".encode())
     for folder in KERNEL_FOLDERS:
         for path in sorted((PACKAGE / folder).glob("*.py")):
             digest.update(path.name.encode())
@@ -93,12 +98,12 @@ class Kernel:
         if self._compiled is None:
             with _lock:
                 if self._compiled is None:
-                    before = numba.config.CACHE_DIR
-                    numba.config.CACHE_DIR = str(cache_directory())
+                    before = config.CACHE_DIR
+                    config.CACHE_DIR = str(cache_directory())
                     try:
                         self._compiled = njit(self.signature, cache=True, **OPTIONS)(self.function)
                     finally:
-                        numba.config.CACHE_DIR = before
+                        config.CACHE_DIR = before
         return self._compiled
 
     def __call__(self, *arguments: Any) -> Any:

@@ -1,6 +1,6 @@
 """The shapes that kernels agree on. Data of a loss travel as four arrays whose meaning the loss decides:
 
-    inputs (samples first), targets, constants, second_moment (data averaged once: X'X/n, the mean Hessian, ...)
+inputs (samples first), targets, constants, second_moment (data averaged once: X'X/n, the mean Hessian, ...)
 """
 
 from numba import float64, int32, int64, types, uint64, void

@@ -7,6 +7,7 @@ import numpy as np
 from numba import float64, int32, int64, uint64, void
 
 from .compile import inline, kernel
+from .holes import add_gradient, split
 from .random import BATCHES
 from .signatures import DATA, LAW_FUNCTION, MATRIX, VECTOR, WALK_FUNCTION, WORK_ROWS
 
@@ -21,10 +22,8 @@ def walk_single(
     """Template: plain descent with batches of one sample (a known count lets the loss fuse its loops)."""
     for s in range(first, first + steps):
         for j in range(theta.shape[0]):
-            parts = split(theta[j], inputs, constants)  # noqa: F821
-            add_gradient(  # noqa: F821
-                parts, index[j, s], weight[j, s], 1, -step_size, inputs, targets, constants, work, parts
-            )
+            parts = split(theta[j], inputs, constants)
+            add_gradient(parts, index[j, s], weight[j, s], 1, -step_size, inputs, targets, constants, work, parts)
 
 
 def walk(
@@ -34,8 +33,8 @@ def walk(
     """Template: plain descent, theta <- theta - step_size * sum_k weight_k g_(index_k), in place."""
     for s in range(first, first + steps):
         for j in range(theta.shape[0]):
-            parts = split(theta[j], inputs, constants)  # noqa: F821
-            add_gradient(  # noqa: F821
+            parts = split(theta[j], inputs, constants)
+            add_gradient(
                 parts, index[j, s], weight[j, s], count[j, s], -step_size, inputs, targets, constants, work, parts
             )
 
@@ -51,9 +50,9 @@ def walk_momentum(
         for j in range(theta.shape[0]):
             for k in range(size):
                 gradient[k] = 0.0
-            add_gradient(  # noqa: F821
-                split(theta[j], inputs, constants), index[j, s], weight[j, s], count[j, s], 1.0,  # noqa: F821
-                inputs, targets, constants, work, split(gradient, inputs, constants),  # noqa: F821
+            add_gradient(
+                split(theta[j], inputs, constants), index[j, s], weight[j, s], count[j, s], 1.0,
+                inputs, targets, constants, work, split(gradient, inputs, constants),
             )  # fmt: skip
             x, v = theta[j], velocity[j]
             for k in range(size):

@@ -38,8 +38,7 @@ class Snapshots:
     @cached_property
     def alive(self) -> np.ndarray:
         """Which snapshots are finite, shape (replica, step)."""
-        alive: np.ndarray = np.isfinite(self.theta).all(axis=2)
-        return alive
+        return np.asarray(np.isfinite(self.theta).all(axis=2))
 
     @cached_property
     def uniform(self) -> tuple[np.ndarray, FloatArray]:

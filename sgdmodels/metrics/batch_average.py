@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,8 @@ from .base import Snapshots
 ENUMERATE_UP_TO = 4096
 
 
-class Batches(NamedTuple):
+@dataclass(frozen=True)
+class Batches:
     """Batches as weighted sums of samples; `probability` is None for a random sample of batches."""
 
     index: np.ndarray

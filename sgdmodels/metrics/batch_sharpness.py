@@ -2,7 +2,8 @@ r"""Batch Sharpness as a ratio of means, exact for every batch size.
 
 .. math:: \mathrm{BS}(\theta) = \frac{E_B[g_B^T H_B g_B]}{E_B|g_B|^2}
 
-The expected loss change of a step on its own batch (of a quadratic) is :math:`-\eta E|g_B|^2(1 - \eta\,\mathrm{BS}/2)`: it vanishes at BS = 2/eta.
+The expected loss change of a step on its own batch (of a quadratic) is :math:`-\eta E|g_B|^2(1 -
+\eta\,\mathrm{BS}/2)`: it vanishes at BS = 2/eta.
 Source: Andreyev and Beneventano 2024 (the appendix's definition; the main text has the mean of the ratio,
 `batch_sharpness_mean_ratio`).
 """

@@ -2,7 +2,8 @@ r"""Gradient-noise interaction.
 
 .. math:: \mathrm{GNI}(\theta) = \frac{E_B[g_B^T \bar H g_B]}{|\bar g|^2}
 
-On quadratics the ratio of *time averages* is 2/eta at stationarity for every stable step size: it certifies oscillation, not
+On quadratics the ratio of *time averages* is 2/eta at stationarity for every stable step size: it certifies
+oscillation, not
 an edge. Average numerator and denominator apart: the pointwise ratio is infinite where the mean gradient vanishes.
 Source: Andreyev and Beneventano 2024.
 """

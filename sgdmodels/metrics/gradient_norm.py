@@ -6,6 +6,7 @@ import numpy as np
 from numba import int32, int64, void
 
 from ..arguments import FloatArray
+from ..kernels.holes import add_gradient, split
 from ..kernels.signatures import DATA, MATRIX, MODEL_ROWS, VECTOR
 from .base import Metric, Snapshots
 
@@ -16,9 +17,9 @@ def gradient_norms(theta, samples, index, weight, inputs, targets, constants, se
     for p in range(theta.shape[0]):
         for k in range(g.shape[0]):
             g[k] = 0.0
-        add_gradient(  # noqa: F821
-            split(theta[p], inputs, constants), index, weight, samples, 1.0,  # noqa: F821
-            inputs, targets, constants, work, split(g, inputs, constants),  # noqa: F821
+        add_gradient(
+            split(theta[p], inputs, constants), index, weight, samples, 1.0,
+            inputs, targets, constants, work, split(g, inputs, constants),
         )  # fmt: skip
         total = 0.0
         for k in range(g.shape[0]):

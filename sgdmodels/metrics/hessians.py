@@ -6,6 +6,7 @@ import numpy as np
 from numba import float64, int64, void
 
 from ..arguments import FloatArray
+from ..kernels.holes import add_mean_hvp, begin_mean, split
 from ..kernels.signatures import DATA, MATRIX, MODEL_ROWS
 from .base import Snapshots
 
@@ -14,20 +15,20 @@ def mean_hessians(theta, samples, inputs, targets, constants, second_moment, wor
     """Template: the mean Hessian at each row of theta, column by column."""
     size = theta.shape[1]
     unit = work[MODEL_ROWS, :size]
-    unit_parts = split(unit, inputs, constants)  # noqa: F821
+    unit_parts = split(unit, inputs, constants)
     for k in range(size):
         unit[k] = 0.0
     for p in range(theta.shape[0]):
-        parts = split(theta[p], inputs, constants)  # noqa: F821
-        begin_mean(parts, samples, inputs, targets, constants, second_moment, work)  # noqa: F821
+        parts = split(theta[p], inputs, constants)
+        begin_mean(parts, samples, inputs, targets, constants, second_moment, work)
         for j in range(size):
             column = out[p, j]
             for k in range(size):
                 column[k] = 0.0
             unit[j] = 1.0
-            add_mean_hvp(  # noqa: F821
+            add_mean_hvp(
                 parts, unit_parts, samples, inputs, targets, constants, second_moment, work,
-                split(column, inputs, constants),  # noqa: F821
+                split(column, inputs, constants),
             )  # fmt: skip
             unit[j] = 0.0
 

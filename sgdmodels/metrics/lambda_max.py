@@ -1,7 +1,9 @@
 r"""The largest eigenvalue of the full-batch Hessian ("sharpness").
 
-Up to `DENSE_UP_TO` parameters by LAPACK, else by Lanczos with full reorthogonalisation, started from the last snapshot's eigenvector
-mixed with a fixed direction (so that an eigenvalue that overtakes is seen), stopped by the residual :math:`|Hy - \theta y| \le` `TOLERANCE` times
+Up to `DENSE_UP_TO` parameters by LAPACK, else by Lanczos with full reorthogonalisation, started from the last
+snapshot's eigenvector
+mixed with a fixed direction (so that an eigenvalue that overtakes is seen), stopped by the residual :math:`|Hy -
+\theta y| \le` `TOLERANCE` times
 the size of the spectrum; the eigenvalue's own error is the residual squared over the gap. A Ritz pair that
 fails the test within `LARGEST_BASIS` steps, restarted `RESTARTS` times, falls back to LAPACK.
 """
@@ -13,6 +15,7 @@ from numba import float64, int64, void
 
 from ..arguments import FloatArray, aligned
 from ..kernels.compile import inline
+from ..kernels.holes import add_mean_hvp, begin_mean, split
 from ..kernels.signatures import DATA, MATRIX, VECTOR
 from .base import Metric, Snapshots
 from .hessians import dense_hessians
@@ -61,7 +64,7 @@ def top_of_tridiagonal(alpha, beta, m):
 
 @inline
 def eigenvector_of_tridiagonal(alpha, beta, m, value, s, pivots):
-    """Unit eigenvector of the largest eigenvalue by inverse iteration just above it (positive definite, no pivoting)."""
+    """Its unit eigenvector by inverse iteration just above the eigenvalue (positive definite, no pivoting)."""
     size = 0.0
     for j in range(m):
         size = max(size, abs(alpha[j]) + (beta[j] if j < m - 1 else 0.0))
@@ -88,9 +91,7 @@ def eigenvector_of_tridiagonal(alpha, beta, m, value, s, pivots):
             s[j] /= norm
 
 
-def lanczos(
-    theta, warm, probe, samples, inputs, targets, constants, second_moment, work, basis, small, out, residual
-):
+def lanczos(theta, warm, probe, samples, inputs, targets, constants, second_moment, work, basis, small, out, residual):
     """Template: largest eigenvalue at theta[r, k] for all r, k; warm[r] carries the eigenvector from k to k + 1."""
     size = theta.shape[2]
     alpha, beta, s, pivots = small[0], small[1], small[2], small[3]
@@ -105,8 +106,8 @@ def lanczos(
                 out[r, q] = np.nan
                 residual[r, q] = 0.0
                 continue
-            parts = split(theta[r, q], inputs, constants)  # noqa: F821
-            begin_mean(parts, samples, inputs, targets, constants, second_moment, work)  # noqa: F821
+            parts = split(theta[r, q], inputs, constants)
+            begin_mean(parts, samples, inputs, targets, constants, second_moment, work)
             for k in range(size):
                 y[k] = warm[r, k] + MIXING * probe[k]
             value, miss, scale = 0.0, np.inf, 0.0
@@ -122,9 +123,9 @@ def lanczos(
                     v = basis[m]
                     for k in range(size):
                         image[k] = 0.0
-                    add_mean_hvp(  # noqa: F821
-                        parts, split(v, inputs, constants), samples, inputs, targets, constants,  # noqa: F821
-                        second_moment, work, split(image, inputs, constants),  # noqa: F821
+                    add_mean_hvp(
+                        parts, split(v, inputs, constants), samples, inputs, targets, constants,
+                        second_moment, work, split(image, inputs, constants),
                     )  # fmt: skip
                     overlap = 0.0
                     for k in range(size):
@@ -165,9 +166,9 @@ def lanczos(
             # the residual that counts is the true one, not the recurrence's estimate
             for k in range(size):
                 image[k] = 0.0
-            add_mean_hvp(  # noqa: F821
-                parts, split(y, inputs, constants), samples, inputs, targets, constants,  # noqa: F821
-                second_moment, work, split(image, inputs, constants),  # noqa: F821
+            add_mean_hvp(
+                parts, split(y, inputs, constants), samples, inputs, targets, constants,
+                second_moment, work, split(image, inputs, constants),
             )  # fmt: skip
             miss = 0.0
             for k in range(size):
@@ -196,9 +197,7 @@ def largest_eigenvalue(snapshots: Snapshots) -> FloatArray:
     out, residual = np.empty(snapshots.shape), np.empty(snapshots.shape)
     kernel = snapshots.kernel(lanczos, LANCZOS, "split", "begin_mean", "add_mean_hvp")
     small = np.empty((4, LARGEST_BASIS + 2))
-    kernel(
-        snapshots.theta, warm, probe, model.samples, *model.data, snapshots.work, basis, small, out, residual
-    )
+    kernel(snapshots.theta, warm, probe, model.samples, *model.data, snapshots.work, basis, small, out, residual)
     failed = np.argwhere(residual > 10 * TOLERANCE)
     for r, q in failed:
         out[r, q] = np.linalg.eigvalsh(model.hessian(snapshots.theta[r, q]))[-1]

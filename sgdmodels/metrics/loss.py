@@ -6,6 +6,7 @@ import numpy as np
 from numba import int64, void
 
 from ..arguments import FloatArray
+from ..kernels.holes import mean_loss, split
 from ..kernels.signatures import DATA, MATRIX, VECTOR
 from .base import Metric, Snapshots
 
@@ -13,9 +14,7 @@ from .base import Metric, Snapshots
 def losses(theta, samples, inputs, targets, constants, second_moment, work, out):
     """Template: the mean loss of each row of theta."""
     for p in range(theta.shape[0]):
-        out[p] = mean_loss(  # noqa: F821
-            split(theta[p], inputs, constants), samples, inputs, targets, constants, work  # noqa: F821
-        )
+        out[p] = mean_loss(split(theta[p], inputs, constants), samples, inputs, targets, constants, work)
 
 
 def full_loss(snapshots: Snapshots) -> FloatArray:

@@ -12,6 +12,7 @@ import numpy as np
 from numba import float64, int32, int64, void
 
 from ..arguments import FloatArray
+from ..kernels.holes import add_hvp, split
 from ..kernels.signatures import DATA, MATRIX, MODEL_ROWS, VECTOR
 from .base import Metric, Snapshots
 from .batch_average import Batches, batch_average
@@ -24,7 +25,7 @@ def batch_hessians(theta, index, weight, count, inputs, targets, constants, seco
     """Template: the Hessian of each batch, column by column."""
     size = theta.shape[0]
     unit = work[MODEL_ROWS, :size]
-    parts, unit_parts = split(theta, inputs, constants), split(unit, inputs, constants)  # noqa: F821
+    parts, unit_parts = split(theta, inputs, constants), split(unit, inputs, constants)
     for k in range(size):
         unit[k] = 0.0
     for m in range(index.shape[0]):
@@ -33,9 +34,9 @@ def batch_hessians(theta, index, weight, count, inputs, targets, constants, seco
             for k in range(size):
                 column[k] = 0.0
             unit[j] = 1.0
-            add_hvp(  # noqa: F821
+            add_hvp(
                 parts, unit_parts, index[m], weight[m], count[m], 1.0, inputs, targets, constants, work,
-                split(column, inputs, constants),  # noqa: F821
+                split(column, inputs, constants),
             )  # fmt: skip
             unit[j] = 0.0
 

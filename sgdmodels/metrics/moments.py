@@ -20,6 +20,7 @@ import numpy as np
 from numba import int32, int64, void
 
 from ..arguments import FloatArray
+from ..kernels.holes import add_gradient, add_hvp, add_mean_hvp, begin_mean, split
 from ..kernels.signatures import DATA, MATRIX, MODEL_ROWS, VECTOR
 from ..sampling import noise_coefficients
 from .base import Snapshots
@@ -42,21 +43,17 @@ def moments(theta, samples, index, weight, inputs, targets, constants, second_mo
         if not np.isfinite(check):
             out[p, :] = np.nan
             continue
-        parts = split(theta[p], inputs, constants)  # noqa: F821
-        g_parts = split(g, inputs, constants)  # noqa: F821
-        mean_parts = split(mean, inputs, constants)  # noqa: F821
-        curved_parts = split(curved, inputs, constants)  # noqa: F821
-        product_parts = split(product, inputs, constants)  # noqa: F821
+        parts = split(theta[p], inputs, constants)
+        g_parts = split(g, inputs, constants)
+        mean_parts = split(mean, inputs, constants)
+        curved_parts = split(curved, inputs, constants)
+        product_parts = split(product, inputs, constants)
         for k in range(size):
             mean[k] = 0.0
             product[k] = 0.0
-        add_gradient(  # noqa: F821
-            parts, index, weight, samples, 1.0, inputs, targets, constants, work, mean_parts
-        )
-        begin_mean(parts, samples, inputs, targets, constants, second_moment, work)  # noqa: F821
-        add_mean_hvp(  # noqa: F821
-            parts, mean_parts, samples, inputs, targets, constants, second_moment, work, product_parts
-        )
+        add_gradient(parts, index, weight, samples, 1.0, inputs, targets, constants, work, mean_parts)
+        begin_mean(parts, samples, inputs, targets, constants, second_moment, work)
+        add_mean_hvp(parts, mean_parts, samples, inputs, targets, constants, second_moment, work, product_parts)
         t1, t2, t3, t4, s1, s2 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         for k in range(size):
             t4 += mean[k] * product[k]
@@ -67,13 +64,9 @@ def moments(theta, samples, index, weight, inputs, targets, constants, second_mo
                 curved[k] = 0.0
                 product[k] = 0.0
             this = index[i : i + 1]
-            add_gradient(parts, this, one, 1, 1.0, inputs, targets, constants, work, g_parts)  # noqa: F821
-            add_hvp(  # noqa: F821
-                parts, g_parts, this, one, 1, 1.0, inputs, targets, constants, work, curved_parts
-            )
-            add_mean_hvp(  # noqa: F821
-                parts, g_parts, samples, inputs, targets, constants, second_moment, work, product_parts
-            )
+            add_gradient(parts, this, one, 1, 1.0, inputs, targets, constants, work, g_parts)
+            add_hvp(parts, g_parts, this, one, 1, 1.0, inputs, targets, constants, work, curved_parts)
+            add_mean_hvp(parts, g_parts, samples, inputs, targets, constants, second_moment, work, product_parts)
             for k in range(size):
                 t1 += g[k] * curved[k]
                 t2 += mean[k] * curved[k]
@@ -111,15 +104,11 @@ class BatchExpectations(NamedTuple):
 def batch_expectations(snapshots: Snapshots) -> BatchExpectations:
     """The three batch expectations at every requested batch size, exactly, from the six moments."""
     m = [snapshots.moments[..., q, None] for q in range(6)]
-    coefficients = [
-        noise_coefficients(snapshots.model.samples, b, snapshots.sampling) for b in snapshots.batch_sizes
-    ]
+    coefficients = [noise_coefficients(snapshots.model.samples, b, snapshots.sampling) for b in snapshots.batch_sizes]
     c2 = np.array([c.c2 for c in coefficients])
     c3 = np.array([c.c3 for c in coefficients])
     if snapshots.sampling == "bernoulli":
-        return BatchExpectations(
-            m[S2] + c2 * m[S1], m[T4] + c2 * (m[T3] + 2 * m[T2]) + c3 * m[T1], m[T4] + c2 * m[T3]
-        )
+        return BatchExpectations(m[S2] + c2 * m[S1], m[T4] + c2 * (m[T3] + 2 * m[T2]) + c3 * m[T1], m[T4] + c2 * m[T3])
     return BatchExpectations(
         m[S2] + c2 * (m[S1] - m[S2]),
         m[T4] + c2 * (m[T3] + 2 * m[T2] - 3 * m[T4]) + c3 * (m[T1] - m[T3] - 2 * m[T2] + 2 * m[T4]),

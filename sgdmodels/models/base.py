@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from ..arguments import FloatArray, aligned, aligned_copy, float_array
 from ..errors import InvalidArgument
 from ..kernels.compile import bind, inline
+from ..kernels.holes import add_gradient, add_mean_hvp, begin_mean, split
 from ..kernels.signatures import DATA, MATRIX, VECTOR, WORK_ROWS
 
 
@@ -52,22 +53,20 @@ def weighted_gradient(theta, index, weight, inputs, targets, constants, second_m
     """Template: out = sum_k weight_k g_(index_k)."""
     for k in range(out.shape[0]):
         out[k] = 0.0
-    parts = split(theta, inputs, constants)  # noqa: F821
-    target = split(out, inputs, constants)  # noqa: F821
-    add_gradient(  # noqa: F821
-        parts, index, weight, index.shape[0], 1.0, inputs, targets, constants, work, target
-    )
+    parts = split(theta, inputs, constants)
+    target = split(out, inputs, constants)
+    add_gradient(parts, index, weight, index.shape[0], 1.0, inputs, targets, constants, work, target)
 
 
 def mean_hessian_product(theta, vector, samples, inputs, targets, constants, second_moment, work, out):
     """Template: out = (mean Hessian) vector."""
     for k in range(out.shape[0]):
         out[k] = 0.0
-    parts = split(theta, inputs, constants)  # noqa: F821
-    begin_mean(parts, samples, inputs, targets, constants, second_moment, work)  # noqa: F821
-    add_mean_hvp(  # noqa: F821
-        parts, split(vector, inputs, constants), samples, inputs, targets, constants, second_moment, work,  # noqa: F821
-        split(out, inputs, constants),  # noqa: F821
+    parts = split(theta, inputs, constants)
+    begin_mean(parts, samples, inputs, targets, constants, second_moment, work)
+    add_mean_hvp(
+        parts, split(vector, inputs, constants), samples, inputs, targets, constants, second_moment, work,
+        split(out, inputs, constants),
     )  # fmt: skip
 
 
@@ -126,9 +125,9 @@ class Model(ABC):
             )
         weights = float_array("weight", np.asarray(weight, dtype=np.float64), (len(chosen),))
         out = np.empty(self.dim)
-        bind(
-            weighted_gradient, WEIGHTED_GRADIENT, split=self.kernels.split, add_gradient=self.kernels.add_gradient
-        )(point, chosen.astype(np.int32), weights, *self.data, self.workspace(), out)
+        bind(weighted_gradient, WEIGHTED_GRADIENT, split=self.kernels.split, add_gradient=self.kernels.add_gradient)(
+            point, chosen.astype(np.int32), weights, *self.data, self.workspace(), out
+        )
         return out
 
     def hessian(self, theta: ArrayLike) -> FloatArray:

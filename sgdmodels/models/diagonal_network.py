@@ -2,14 +2,18 @@ r"""Diagonal linear networks: f(x) = w . x with w built coordinate by coordinate
 
 ``form="product"``: :math:`w = u_1 \circ \dots \circ u_D`, theta = (u_1, ..., u_D) concatenated,
 
-.. math:: J_k = \mathrm{diag}(\textstyle\prod_{m\ne k} u_m), \qquad K(z)_{kl} = \mathrm{diag}(z \circ \textstyle\prod_{m\ne k,l} u_m)\ (k\ne l),\ K(z)_{kk} = 0
+.. math:: J_k = \mathrm{diag}(\textstyle\prod_{m\ne k} u_m), \qquad K(z)_{kl} = \mathrm{diag}(z \circ
+          \textstyle\prod_{m\ne k,l} u_m)\ (k\ne l),\ K(z)_{kk} = 0
 
 ``form="difference"``: :math:`w = u^D - v^D`, theta = (u, v),
 
-.. math:: J = (D\,\mathrm{diag}\,u^{D-1}, -D\,\mathrm{diag}\,v^{D-1}), \qquad K(z) = D(D-1)\,\mathrm{diag}(z\circ u^{D-2}, -z\circ v^{D-2})
+.. math:: J = (D\,\mathrm{diag}\,u^{D-1}, -D\,\mathrm{diag}\,v^{D-1}), \qquad K(z) = D(D-1)\,\mathrm{diag}(z\circ
+          u^{D-2}, -z\circ v^{D-2})
 
-At an interpolating point the non-zero spectrum of the Hessian is that of :math:`\frac1n X J J^T X^T`. For D = 2 and the product form
-every step of (S)GD with batch correlation q maps the imbalance exactly: :math:`u^2 - v^2 \mapsto (u^2 - v^2)(1 - \eta^2 q^2)`.
+At an interpolating point the non-zero spectrum of the Hessian is that of :math:`\frac1n X J J^T X^T`. For D = 2 and
+the product form
+every step of (S)GD with batch correlation q maps the imbalance exactly: :math:`u^2 - v^2 \mapsto (u^2 - v^2)(1 -
+\eta^2 q^2)`.
 Sources: Woodworth et al. 2020; Even, Pesme, Gunasekar, Flammarion 2023.
 """
 

@@ -1,6 +1,7 @@
 r"""Gated quadratic: least squares whose curvature s is a parameter pulled upwards by hand (stationary EoSS).
 
-.. math:: l_i = \tfrac12 s\,\rho_i^2 + \tfrac12\kappa (s - s^*)^2, \qquad \rho_i = a_i\cdot x - e_i, \qquad \theta = (x, s)
+.. math:: l_i = \tfrac12 s\,\rho_i^2 + \tfrac12\kappa (s - s^*)^2, \qquad \rho_i = a_i\cdot x - e_i, \qquad \theta =
+          (x, s)
 .. math:: g_i = (s\rho_i a_i,\ \tfrac12\rho_i^2 + \kappa(s - s^*)), \qquad
           H_i = \begin{pmatrix} s\,a_ia_i^T & \rho_i a_i\\ \rho_i a_i^T & \kappa\end{pmatrix}
 
@@ -83,7 +84,7 @@ def add_hvp(parts, vector, index, weight, count, scale, inputs, targets, constan
 @inline
 def begin_mean(parts, samples, inputs, targets, constants, second_moment, work):
     """(1/n) sum_i rho_i a_i, kept in row 4."""
-    x, s = parts
+    x, _ = parts
     d = inputs.shape[1]
     q = work[4, :d]
     for k in range(d):
@@ -97,7 +98,7 @@ def begin_mean(parts, samples, inputs, targets, constants, second_moment, work):
 
 @inline
 def add_mean_hvp(parts, vector, samples, inputs, targets, constants, second_moment, work, out):
-    x, s = parts
+    _, s = parts
     dx, ds = vector
     out_x, out_s = out
     d = inputs.shape[1]

@@ -1,7 +1,9 @@
 r"""Losses of one family: a predictor linear in the data whose weights are a function of the parameters.
 
-.. math:: l_i = \tfrac12 (w(\theta)\cdot x_i - y_i)^2 + o(\theta), \qquad r_i = w\cdot x_i - y_i,\ J = \partial w/\partial\theta
-.. math:: g_i = r_i J^T x_i + \nabla o, \qquad H_i = J^T x_i x_i^T J + r_i K(x_i), \quad K(z) = \nabla^2_\theta\, (w(\theta)\cdot z)
+.. math:: l_i = \tfrac12 (w(\theta)\cdot x_i - y_i)^2 + o(\theta), \qquad r_i = w\cdot x_i - y_i,\ J = \partial
+          w/\partial\theta
+.. math:: g_i = r_i J^T x_i + \nabla o, \qquad H_i = J^T x_i x_i^T J + r_i K(x_i), \quad K(z) = \nabla^2_\theta\,
+          (w(\theta)\cdot z)
 
 with an offset o that is linear in the parameters. The mean Hessian is :math:`J^T \hat H J + K(q)`,
 :math:`\hat H = X^TX/n`, :math:`q = \frac1n\sum r_i x_i`. A loss of the family supplies w, J, K twice: as numpy formulas
@@ -18,6 +20,7 @@ from numpy.typing import ArrayLike
 
 from ..arguments import FloatArray, float_array
 from ..kernels.compile import inline, rebind
+from ..kernels.holes import curve, offset, pull, push, tilt, weights
 from .base import LossKernels, Model
 
 
@@ -43,12 +46,12 @@ def predict(x, w):
 def mean_loss(parts, samples, inputs, targets, constants, work):
     """Template: (1/n) sum_i (w . x_i - y_i)^2 / 2 + offset."""
     w = work[0, : inputs.shape[1]]
-    weights(parts, constants, w)  # noqa: F821
+    weights(parts, constants, w)
     total = 0.0
     for i in range(samples):
         r = predict(inputs[i], w) - targets[i]
         total += r * r
-    return 0.5 * total / samples + offset(parts, constants)  # noqa: F821
+    return 0.5 * total / samples + offset(parts, constants)
 
 
 @inline
@@ -89,21 +92,21 @@ def add_gradient(parts, index, weight, count, scale, inputs, targets, constants,
     """Template: out += scale * (J' sum_k weight_k r_k x_k + (sum_k weight_k) grad o)."""
     d = inputs.shape[1]
     w, z = work[0, :d], work[1, :d]
-    weights(parts, constants, w)  # noqa: F821
+    weights(parts, constants, w)
     correlate(index, weight, count, inputs, targets, w, z)
     total = 0.0
     for k in range(count):
         total += weight[k]
-    pull(parts, z, scale, constants, work[5], out)  # noqa: F821
-    tilt(constants, total, scale, out)  # noqa: F821
+    pull(parts, z, scale, constants, work[5], out)
+    tilt(constants, total, scale, out)
 
 
 def add_hvp(parts, vector, index, weight, count, scale, inputs, targets, constants, work, out):
     """Template: out += scale * (J' sum_k weight_k x_k (x_k . J v) + K(sum_k weight_k r_k x_k) v)."""
     d = inputs.shape[1]
     w, z, t, q = work[0, :d], work[1, :d], work[2, :d], work[3, :d]
-    weights(parts, constants, w)  # noqa: F821
-    push(parts, vector, constants, t)  # noqa: F821
+    weights(parts, constants, w)
+    push(parts, vector, constants, t)
     for k in range(d):
         z[k] = 0.0
         q[k] = 0.0
@@ -118,15 +121,15 @@ def add_hvp(parts, vector, index, weight, count, scale, inputs, targets, constan
         for k in range(d):
             z[k] += a * x[k]
             q[k] += r * x[k]
-    pull(parts, z, scale, constants, work[5], out)  # noqa: F821
-    curve(parts, q, vector, scale, constants, out)  # noqa: F821
+    pull(parts, z, scale, constants, work[5], out)
+    curve(parts, q, vector, scale, constants, out)
 
 
 def begin_mean(parts, samples, inputs, targets, constants, second_moment, work):
     """Template: q = (1/n) sum_i r_i x_i, kept in row 4."""
     d = inputs.shape[1]
     w, q = work[0, :d], work[4, :d]
-    weights(parts, constants, w)  # noqa: F821
+    weights(parts, constants, w)
     for k in range(d):
         q[k] = 0.0
     for i in range(samples):
@@ -140,7 +143,7 @@ def add_mean_hvp(parts, vector, samples, inputs, targets, constants, second_mome
     """Template: out += J' (X'X/n) J v + K(q) v."""
     d = inputs.shape[1]
     z, t, q = work[1, :d], work[2, :d], work[4, :d]
-    push(parts, vector, constants, t)  # noqa: F821
+    push(parts, vector, constants, t)
     for k in range(d):
         z[k] = 0.0
     if second_moment.shape[0] == d:
@@ -151,8 +154,8 @@ def add_mean_hvp(parts, vector, samples, inputs, targets, constants, second_mome
             a = predict(x, t) / samples
             for k in range(d):
                 z[k] += a * x[k]
-    pull(parts, z, 1.0, constants, work[5], out)  # noqa: F821
-    curve(parts, q, vector, 1.0, constants, out)  # noqa: F821
+    pull(parts, z, 1.0, constants, work[5], out)
+    curve(parts, q, vector, 1.0, constants, out)
 
 
 @inline

@@ -2,7 +2,8 @@ r"""Per-sample quadratics: the frozen model at any point of any loss, and the on
 
 .. math:: l_i(\theta) = \tfrac12 (\theta - c_i)^T H_i (\theta - c_i), \qquad g_i = H_i(\theta - c_i)
 
-The Hessians may be indefinite. The loss interpolates when all centres coincide (or lie in each other's kernels' translates).
+The Hessians may be indefinite. The loss interpolates when all centres coincide (or lie in each other's kernels'
+translates).
 """
 
 from __future__ import annotations
@@ -95,7 +96,8 @@ class Quadratics(Model):
         asymmetry = np.abs(self.hessians - self.hessians.transpose(0, 2, 1)).max()
         if asymmetry > 1e-12 * np.abs(self.hessians).max():
             raise InvalidArgument(
-                f"hessians must be symmetric, got a largest asymmetry of {asymmetry:.3g}; pass (H + H.transpose(0,2,1))/2"
+                f"hessians must be symmetric, got a largest asymmetry of {asymmetry:.3g}; "
+                "pass (H + H.transpose(0, 2, 1)) / 2"
             )
         self.centers = float_array("centers", centers, (self.samples, self.dim))
         self.settings = {}

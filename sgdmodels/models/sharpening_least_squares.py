@@ -2,9 +2,12 @@ r"""Progressively sharpening least squares (PSL): a loss whose Edge of Stochasti
 
 .. math:: l_i = \tfrac12 (v\, u\cdot x_i - y_i)^2 - \alpha v, \qquad \theta = (u, v)
 
-At fixed v the loss is an exact quadratic in u with Hessian :math:`v^2 \hat H`; the drift :math:`\alpha` raises v, and the oscillation
-of u pushes it back. With :math:`X^Ty = 0` the mean drift of v is :math:`\eta(\alpha - v\, u^T\hat Hu)`, so a run settles where
-:math:`v\,\mathrm{tr}(\hat H S_u(v)) = \alpha`, S_u the stationary covariance of u. The per-sample curvature is that of `LinearNetwork` with
+At fixed v the loss is an exact quadratic in u with Hessian :math:`v^2 \hat H`; the drift :math:`\alpha` raises v, and
+the oscillation
+of u pushes it back. With :math:`X^Ty = 0` the mean drift of v is :math:`\eta(\alpha - v\, u^T\hat Hu)`, so a run
+settles where
+:math:`v\,\mathrm{tr}(\hat H S_u(v)) = \alpha`, S_u the stationary covariance of u. The per-sample curvature is that
+of `LinearNetwork` with
 (v, a) = (u, v).
 """
 
@@ -22,19 +25,17 @@ from .linear_predictor import family_kernels
 
 @inline
 def offset(parts, constants):
-    u, v = parts
+    _, v = parts
     return -constants[0] * v[0]
 
 
 @inline
 def tilt(constants, total, scale, out):
-    u, v = out
+    _, v = out
     v[0] -= scale * total * constants[0]
 
 
-KERNELS = family_kernels(
-    split=split, weights=weights, pull=pull, push=push, curve=curve, offset=offset, tilt=tilt
-)
+KERNELS = family_kernels(split=split, weights=weights, pull=pull, push=push, curve=curve, offset=offset, tilt=tilt)
 
 
 class SharpeningLeastSquares(LinearNetwork):

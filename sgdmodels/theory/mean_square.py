@@ -18,9 +18,7 @@ from ..sampling import SCHEMES, noise_coefficients
 RANK_TOLERANCE = 1e-12
 
 
-def mean_square_sharpness(
-    hessians: ArrayLike, batch_size: int, sampling: str = "without_replacement"
-) -> float:
+def mean_square_sharpness(hessians: ArrayLike, batch_size: int, sampling: str = "without_replacement") -> float:
     """S_ms of per-sample `hessians` (n, d, d) at `batch_size`, in units of curvature: the edge is S_ms = 2 / step_size.
 
     Directions in which the mean Hessian is not positive (relative eigenvalue below 1e-12) are left out: no step size is
@@ -35,7 +33,7 @@ def mean_square_sharpness(
     import scipy.sparse.linalg as sparse
 
     h = float_array("hessians", hessians, ("samples", "d", "d"))
-    n, d, _ = h.shape
+    n = len(h)
     b = integer("batch_size", batch_size, 1, n, "(the number of samples)")
     noise = noise_coefficients(n, b, one_of("sampling", sampling, SCHEMES))
     values, vectors = np.linalg.eigh(h.mean(axis=0))
@@ -76,3 +74,22 @@ def max_step_size(hessians: ArrayLike, batch_size: int, sampling: str = "without
     1.0
     """
     return 2.0 / mean_square_sharpness(hessians, batch_size, sampling)
+
+
+def edge_sharpness(directions: ArrayLike, batch_size: int, sampling: str = "without_replacement") -> float:
+    r"""Where the mean-square edge holds lambda_max, as eta lambda_max / 2, when H_i is proportional to a_i a_i'.
+
+    .. math:: \frac{\eta\lambda_{\max}}{2} = \frac{\lambda_1(\hat H)}{S_{ms}(\hat H, b)}, \qquad
+              \hat H = \tfrac1n\textstyle\sum a_ia_i^T
+
+    The closed-form prediction for recipes A, C and P: their curvature is one moving scalar times a_i a_i', and
+    the plateau sits where S_ms = 2 / eta. `directions` has shape (n, d); 1 at the full batch.
+
+    >>> import numpy as np
+    >>> round(edge_sharpness(np.sqrt([[1.0], [3.0]]), batch_size=1), 12)  # 2 / 2.5
+    0.8
+    """
+    a = float_array("directions", directions, ("samples", "d"))
+    hessians = a[:, :, None] * a[:, None, :]
+    top = np.linalg.eigvalsh(a.T @ a / len(a))[-1]
+    return float(top) / mean_square_sharpness(hessians, batch_size, sampling)

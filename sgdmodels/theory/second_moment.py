@@ -1,6 +1,7 @@
 r"""The exact second-moment recursion of SGD on quadratics, additive noise included.
 
-With :math:`z = (\theta, 1)` and :math:`A_i = \begin{pmatrix} H_i & -H_ic_i\\ 0 & 0\end{pmatrix}`, a step is :math:`z^+ = (I - \eta A_B) z`, so :math:`M = E[zz^T]` obeys
+With :math:`z = (\theta, 1)` and :math:`A_i = \begin{pmatrix} H_i & -H_ic_i\\ 0 & 0\end{pmatrix}`, a step is
+:math:`z^+ = (I - \eta A_B) z`, so :math:`M = E[zz^T]` obeys
 
 .. math:: M^+ = PMP^T + \eta^2 c_2\Big[\tfrac1n\sum A_iMA_i^T - \bar AM\bar A^T\Big], \qquad P = I - \eta\bar A
 

@@ -1,0 +1,32 @@
+"""The names that templates leave open until `bind` or `rebind` puts the device functions of one loss in their place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Hole:
+    """Stands in a template for a device function that is not chosen yet."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, *arguments: Any) -> Any:
+        raise TypeError(f"{self.name} is a hole in a template; bind the template to a loss first")
+
+
+# What a loss offers (models.base.LossKernels).
+split = Hole("split")
+mean_loss = Hole("mean_loss")
+add_gradient = Hole("add_gradient")
+add_hvp = Hole("add_hvp")
+begin_mean = Hole("begin_mean")
+add_mean_hvp = Hole("add_mean_hvp")
+
+# What a loss with a linear predictor offers its family (models.linear_predictor).
+weights = Hole("weights")
+pull = Hole("pull")
+push = Hole("push")
+curve = Hole("curve")
+offset = Hole("offset")
+tilt = Hole("tilt")
