@@ -65,7 +65,7 @@ def demo(
                 result = step
     assert result is not None
     table = Table(title="Plateaus over the last 60 % of the steps, in units where the edge 2/eta is 1")
-    for column in ("batch size", "eta BS / 2", "eta lambda_max / 2", "lambda_max at S_ms = 2/eta", "diverged"):
+    for column in ("batch size", "eta BS/2", "eta lambda_max/2", "predicted", "diverged"):
         table.add_column(column, justify="right")
     for row in result.table():
         table.add_row(*row)

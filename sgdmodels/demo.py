@@ -1,7 +1,7 @@
 """The first experiment: SGD on a 21-parameter linear network settles at the Edge of Stochastic Stability.
 
-Recipe A at several batch sizes and seeds (each seed is another data set, start and order of batches). Batch
-Sharpness goes to 2 / step_size for every batch size, and lambda_max is held below it, at the value where S_ms = 2 / step_size.
+Recipe A at several batch sizes and seeds (each seed is another data set, start and order of batches). Batch Sharpness
+goes to 2 / step_size for every batch size, and lambda_max is held below it, where S_ms = 2 / step_size.
 """
 
 from __future__ import annotations

@@ -44,10 +44,12 @@ def survivors(run: xr.Dataset, label: str) -> str:
 def band(values: xr.DataArray, ax: Axes, *, smooth: int = 1, **style: Any) -> None:
     """Median and 10-90 % band over replicas against steps, each replica first smoothed by a running median."""
     if values.sizes["replica"] == 0:
+        ax.plot([], [], **style)  # the legend still says that all diverged
         return
     width = integer("smooth", smooth, 1)
     if width > 1:
         values = values.rolling(step=width, center=True, min_periods=1).median()
+    values = values.dropna("step", how="all")  # a ratio is undefined where the gradient vanishes
     low, middle, high = np.nanquantile(values.transpose("replica", "step").values, [0.1, 0.5, 0.9], axis=0)
     (line,) = ax.plot(values.step, middle, **style)
     ax.fill_between(values.step, low, high, color=line.get_color(), alpha=0.2, linewidth=0)

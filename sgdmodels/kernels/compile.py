@@ -53,7 +53,7 @@ def inline(function: Callable[..., Any]) -> Any:
 @functools.cache
 def outlined(device: Any) -> Any:
     """The same device function compiled once and called, for kernels in which inlining would only cost compile time."""
-    return njit(**OPTIONS)(device.py_func)
+    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(device.py_func)
 
 
 @functools.cache

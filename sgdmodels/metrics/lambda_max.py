@@ -25,6 +25,7 @@ TOLERANCE = 1e-6
 LARGEST_BASIS = 48
 RESTARTS = 8
 MIXING = 0.03
+FLOOR = 1e-6  # an eigenvalue this much smaller than the spectrum is accurate to the spectrum only
 
 
 @inline
@@ -150,7 +151,7 @@ def lanczos(theta, warm, probe, samples, inputs, targets, constants, second_mome
                         value = top_of_tridiagonal(alpha, beta, m)
                         eigenvector_of_tridiagonal(alpha, beta, m, value, s, pivots)
                         miss = norm * abs(s[m - 1])
-                        if miss <= TOLERANCE * scale or norm <= 1e-14 * scale:
+                        if miss <= TOLERANCE * max(abs(value), FLOOR * scale) or norm <= 1e-14 * scale:
                             break
                     if m < limit:
                         for k in range(size):
@@ -161,7 +162,7 @@ def lanczos(theta, warm, probe, samples, inputs, targets, constants, second_mome
                     u = basis[j]
                     for k in range(size):
                         y[k] += s[j] * u[k]
-                if miss <= TOLERANCE * scale:
+                if miss <= TOLERANCE * max(abs(value), FLOOR * scale):
                     break
             # the residual that counts is the true one, not the recurrence's estimate
             for k in range(size):
@@ -176,7 +177,7 @@ def lanczos(theta, warm, probe, samples, inputs, targets, constants, second_mome
                 miss += gap * gap
                 warm[r, k] = y[k]
             out[r, q] = value
-            residual[r, q] = np.sqrt(miss) / scale if scale > 0 else 0.0
+            residual[r, q] = np.sqrt(miss) / max(abs(value), FLOOR * scale) if scale > 0 else 0.0
 
 
 LANCZOS = void(

@@ -33,7 +33,8 @@ def second_moment_step(moment: ArrayLike, system: ArrayLike, step_size: float, n
     >>> import numpy as np
     >>> from sgdmodels.sampling import noise_coefficients
     >>> system = second_moment_system([[[1.0]], [[3.0]]], [[0.0], [0.0]])
-    >>> float(second_moment_step(np.diag([1.0, 1.0]), system, 0.1, noise_coefficients(2, 1))[0, 0])  # E[(1 - 0.1 h)^2]
+    >>> moment = second_moment_step(np.diag([1.0, 1.0]), system, 0.1, noise_coefficients(2, 1))
+    >>> round(float(moment[0, 0]), 12)  # E[(1 - 0.1 h)^2]
     0.65
     """
     a = float_array("system", system, ("samples", "d+1", "d+1"))

@@ -1,0 +1,5 @@
+"""`python -m sgdmodels` is the command line."""
+
+from .cli import app
+
+app()

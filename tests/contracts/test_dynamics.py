@@ -1,0 +1,98 @@
+"""The contract of a dynamics: the same bits for any threads, chunks and subsets of replicas; the step it declares."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+import sgdmodels as sm
+
+from ..cases import CASES
+
+simulate_module = import_module("sgdmodels.simulate")  # the attribute of the package is the function
+
+DYNAMICS = {
+    "GD": sm.GD(0.02),
+    "GD Nesterov": sm.GD(0.02, momentum=0.5, nesterov=True),
+    "SGD b=1": sm.SGD(0.02, 1),
+    "SGD b=2 with replacement": sm.SGD(0.02, 2, sampling="with_replacement"),
+    "SGD b=4 epochs": sm.SGD(0.02, 4, sampling="epoch"),
+    "SGD b=3 Bernoulli": sm.SGD(0.02, 3, sampling="bernoulli"),
+    "SGD heavy ball": sm.SGD(0.02, 2, momentum=0.9),
+    "SGD schedules": sm.SGD([(0, 0.02), (77, 0.01)], [(0, 3), (130, 1)]),
+}
+STEPS = 300
+
+
+@pytest.fixture(params=DYNAMICS, ids=str)
+def dynamics(request: pytest.FixtureRequest) -> sm.GD | sm.SGD:
+    return DYNAMICS[request.param]
+
+
+def problem() -> tuple[sm.models.Model, np.ndarray]:
+    model = CASES["product of 2"](seed=6).model
+    return model, np.random.default_rng(2).uniform(0.2, 0.5, (9, model.dim))
+
+
+def params(dynamics: sm.GD | sm.SGD, rows: slice = slice(None), **options: object) -> np.ndarray:
+    model, init = problem()
+    ids = np.arange(9)[rows]
+    run = sm.simulate(
+        model, dynamics, STEPS, init[rows], replicas=ids, record_every=20, keep_params=True, seed=9, **options
+    )
+    return np.concatenate([run.params.values, run.lambda_max.values[:, :, None]], axis=2)
+
+
+def test_bits_do_not_depend_on_threads_or_chunks(dynamics: sm.GD | sm.SGD, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = params(dynamics, threads=1)
+    assert np.isfinite(expected).all()
+    np.testing.assert_array_equal(params(dynamics, threads=3), expected)
+    monkeypatch.setattr(simulate_module, "CHUNK_SECONDS", 0.0)  # the shortest chunks
+    np.testing.assert_array_equal(params(dynamics, threads=2), expected)
+    monkeypatch.setattr(simulate_module, "CHUNK_BYTES", 1)
+    np.testing.assert_array_equal(params(dynamics, threads=1), expected)
+
+
+def test_bits_do_not_depend_on_the_other_replicas(dynamics: sm.GD | sm.SGD) -> None:
+    expected = params(dynamics)
+    for rows in (slice(0, 1), slice(3, 8), slice(8, 9), slice(0, 9, 3)):
+        np.testing.assert_array_equal(params(dynamics, rows), expected[rows])
+
+
+def test_seeds_and_replicas_differ_unless_deterministic(dynamics: sm.GD | sm.SGD) -> None:
+    model, init = problem()
+    runs = [
+        sm.simulate(model, dynamics, 50, init[0], replicas=2, metrics=(), keep_params=True, seed=seed).params.values
+        for seed in (0, 1)
+    ]
+    same = isinstance(dynamics, sm.GD)
+    assert np.array_equal(runs[0], runs[1]) == same
+    assert np.array_equal(runs[0][0, -1], runs[0][1, -1]) == same
+
+
+def test_the_step_size_is_in_force_where_the_schedule_says() -> None:
+    model = sm.models.LeastSquares([[1.0]], [0.0])  # theta <- (1 - eta) theta
+    dynamics = sm.GD([(0, 0.5), (3, 0.1), (4, 0.25)])
+    run = sm.simulate(model, dynamics, 6, np.ones(1), record_every=1, metrics=(), keep_params=True)
+    factors = run.params.values[0, 1:, 0] / run.params.values[0, :-1, 0]
+    np.testing.assert_allclose(factors, [0.5, 0.5, 0.5, 0.9, 0.75, 0.75], rtol=1e-15)
+    assert run.step_size.values.tolist() == [0.5, 0.5, 0.5, 0.1, 0.25, 0.25, 0.25]
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("name", ["product of 2", "gated quadratic", "quadratics"])
+def test_momentum_follows_pytorch(name: str, nesterov: bool) -> None:
+    import torch
+
+    case = CASES[name](seed=7)
+    init = np.random.default_rng(3).uniform(0.2, 0.5, case.model.dim)
+    theta = torch.nn.Parameter(torch.from_numpy(init.copy()))
+    optimizer = torch.optim.SGD([theta], lr=0.01, momentum=0.9, nesterov=nesterov)
+    for _ in range(30):
+        optimizer.zero_grad()
+        case.losses(theta).mean().backward()
+        optimizer.step()
+    run = sm.simulate(case.model, sm.GD(0.01, momentum=0.9, nesterov=nesterov), 30, init, metrics=(), keep_params=True)
+    np.testing.assert_allclose(run.params.values[0, -1], theta.detach().numpy(), rtol=1e-11)

@@ -1,0 +1,69 @@
+"""Imports go one way: errors <- kernels <- models, dynamics, metrics <- simulate <- demo, cli."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import sgdmodels
+
+PACKAGE = Path(sgdmodels.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+BASE = {"errors", "version", "arguments", "sampling", "progress"}
+ALLOWED: dict[str, set[str] | None] = {
+    "errors": set(),
+    "version": set(),
+    "progress": set(),
+    "arguments": {"errors"},
+    "sampling": {"errors", "arguments"},
+    "kernels": {"errors"},
+    "models": {"errors", "arguments", "kernels"},
+    "dynamics": {"errors", "arguments", "kernels", "sampling"},
+    "theory": {"errors", "arguments", "sampling"},
+    "metrics": {"errors", "arguments", "kernels", "sampling", "models", "theory"},
+    "dataset": {"arguments", "metrics", "models", "version", "simulate"},  # simulate for types only
+    "measure": {"errors", "arguments", "sampling", "models", "metrics", "dataset"},
+    "simulate": BASE | {"kernels", "models", "dynamics", "metrics", "measure", "dataset"},
+    "recipes": {"arguments", "models"},
+    "plot": {"errors", "arguments"},
+    "demo": {"plot", "dynamics", "recipes", "simulate", "theory"},
+    "cli": {"demo", "version"},
+    "__main__": {"cli"},
+    "__init__": None,
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Layers (top-level modules of the package) that a file imports, its own left out."""
+    depth = len(path.relative_to(PACKAGE).parts) - 1
+    layers = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level > depth:
+            names = [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
+            layers.update(names)
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            text = ast.unparse(node)
+            assert "sgdmodels" not in text or node.level, f"{path}: import the package relatively"  # type: ignore[union-attr]
+    return layers
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    layer = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert layer in ALLOWED, f"{layer} is new: say what it may import"
+    allowed: set[str] | None = ALLOWED[layer]
+    if allowed is not None:
+        assert imported(path) - {layer} <= allowed
+
+
+def test_only_kernels_spell_numba_options() -> None:
+    for path in FILES:
+        if path.parent.name != "kernels":
+            assert "njit" not in path.read_text(), path
+
+
+def test_files_stay_small() -> None:
+    for path in FILES:
+        assert len(path.read_text().splitlines()) <= 300, path

@@ -1,0 +1,58 @@
+"""Compiled code on disk: found by the next process, never stale, and nothing heavy at import."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import sgdmodels
+
+PACKAGE = Path(sgdmodels.__file__).parent
+STEP = """
+import numpy as np, sgdmodels as sm
+from sgdmodels.kernels import compile
+model = sm.models.LeastSquares([[1.0]], [0.0])
+run = sm.simulate(model, sm.SGD(0.5, 1), 1, np.ones(1), record_every=1, metrics=("loss",), keep_params=True)
+from sgdmodels.kernels.step_loop import drive
+print(float(run.params[0, -1, 0]), sum(drive.compiled.stats.cache_hits.values()))
+"""
+
+
+def python(code: str, folder: Path, cache: Path) -> list[str]:
+    environment = {**os.environ, "SGDMODELS_CACHE": str(cache), "PYTHONPATH": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
+
+
+def test_a_second_process_compiles_nothing_and_an_edit_is_never_answered_from_the_cache(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(PACKAGE, copy / "sgdmodels", ignore=shutil.ignore_patterns("__pycache__"))
+    cache = tmp_path / "cache"
+    assert python(STEP, copy, cache) == ["0.5", "0"]
+    assert python(STEP, copy, cache) == ["0.5", "1"]
+    # The edited function is inlined into a kernel of another file: numba alone would not notice.
+    source = copy / "sgdmodels" / "models" / "linear_predictor.py"
+    text = source.read_text()
+    line = "r = weight[0] * (predict(x, w) - targets[index[0]])"
+    assert line in text
+    source.write_text(text.replace(line, "r = 0.5 * weight[0] * (predict(x, w) - targets[index[0]])"))
+    assert python(STEP, copy, cache) == ["0.75", "0"]
+    source.write_text(text)
+    assert python(STEP, copy, cache) == ["0.5", "1"]
+
+
+def test_importing_pulls_in_nothing_heavy(tmp_path: Path) -> None:
+    heavy = ("torch", "matplotlib", "xarray", "sympy", "rich")
+    code = f"import sys, sgdmodels; print(*[m for m in {heavy} if m in sys.modules])"
+    assert python(code, PACKAGE.parent, tmp_path) == []
+
+
+def test_a_read_only_cache_folder_still_runs(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("a file where a folder should be")
+    assert python(STEP, PACKAGE.parent, blocked)[0] == "0.5"

@@ -1,0 +1,179 @@
+"""simulate: what it records, divergence as data, interruption, and what the dataset says of itself."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+import sgdmodels as sm
+
+simulate_module = import_module("sgdmodels.simulate")
+
+
+def least_squares() -> sm.models.LeastSquares:
+    rng = np.random.default_rng(0)
+    return sm.models.LeastSquares(rng.standard_normal((12, 3)), rng.standard_normal(12))
+
+
+def test_a_recorded_run_equals_sgd_written_out() -> None:
+    """Ten steps of plain numpy with the batches that the law draws."""
+    from .test_sampling import draw
+
+    model, theta = least_squares(), np.ones(3)
+    run = sm.simulate(model, sm.SGD(0.1, 4), 10, theta, record_every=1, metrics=("loss",), keep_params=True, seed=1)
+    for step, batch in enumerate(draw("without_replacement", 12, 4, 10)):
+        np.testing.assert_allclose(run.params.values[0, step], theta, rtol=1e-12)
+        assert float(run.loss[0, step]) == pytest.approx(model.loss(theta), rel=1e-12)
+        theta = theta - 0.1 * model.sample_gradients(theta)[batch].mean(axis=0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "every", "expected"),
+    [(10, 5, [0, 5, 10]), (10, 4, [0, 4, 8, 10]), (3, 100, [0, 3]), (0, 1, [0])],
+)
+def test_recorded_steps(steps: int, every: int, expected: list[int]) -> None:
+    run = sm.simulate(least_squares(), sm.GD(0.1), steps, np.ones(3), record_every=every)
+    assert run.step.values.tolist() == expected
+    assert not run.loss.isnull().any()
+
+
+def test_dims_coordinates_and_units() -> None:
+    run = sm.simulate(
+        least_squares(), sm.SGD(0.1, [(0, 4), (50, 2)]), 100, np.ones((5, 3)) * 0.5, replicas=5, record_every=10
+    )
+    assert run.batch_sharpness.dims == ("replica", "step", "batch_size")
+    assert run.batch_size.values.tolist() == [2, 4]
+    assert run.training_batch_size.values.tolist() == [4] * 5 + [2] * 6
+    assert run.lambda_max.dims == run.loss.dims == ("replica", "step")
+    for name in run.data_vars:
+        assert {"long_name", "units"} <= run[name].attrs.keys(), name
+    for attribute in run.attrs.values():
+        assert isinstance(attribute, str | int | float)  # what netCDF and Zarr can hold
+    assert json.loads(run.attrs["model"])["samples"] == 12
+    assert json.loads(run.attrs["dynamics"])["batch_size"] == [[0, 4], [50, 2]]
+    assert run.attrs["sgdmodels_version"] == sm.__version__
+
+
+def test_the_provenance_identifies_the_data() -> None:
+    one = sm.simulate(least_squares(), sm.GD(0.1), 1, np.ones(3)).attrs["data_sha256"]
+    other = sm.models.LeastSquares(least_squares().inputs, least_squares().targets + 1e-9)
+    assert one == sm.simulate(least_squares(), sm.GD(0.2), 5, np.zeros(3)).attrs["data_sha256"]
+    assert one != sm.simulate(other, sm.GD(0.1), 1, np.ones(3)).attrs["data_sha256"]
+
+
+def test_divergence_is_exact_data_and_is_never_averaged_in() -> None:
+    """theta doubles in size each step under eta = 3: |theta| = 2^t first exceeds 1e6 at t = 20."""
+    model = sm.models.LeastSquares([[1.0]], [0.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run = sm.simulate(
+            model, sm.GD(3.0), 100, np.array([[1.0], [0.0], [1e-3]]), replicas=3, record_every=1, keep_params=True
+        )
+    assert run.diverged_at.values[0] == 20
+    assert np.isnan(run.diverged_at.values[1])
+    assert run.diverged_at.values[2] == 30  # 2^30 / 1000 > 1e6 max(1, 1e-3)
+    assert np.isfinite(run.loss.values[0, :20]).all()
+    assert np.isnan(run.loss.values[0, 20:]).all()
+    assert np.isnan(run.params.values[0, 20:]).all()
+    assert (run.loss.values[1] == 0).all()
+    np.testing.assert_allclose(run.params.values[0, :20, 0], (-2.0) ** np.arange(20))
+
+
+def test_divergence_does_not_depend_on_how_the_run_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = sm.recipes.gated_quadratic(0)
+    init = recipe.init.copy()
+    init[-1] = 12.0  # far past the edge for b = 1, so that replicas leave at different times
+    runs = []
+    for seconds, threads in ((0.25, 1), (0.0, 1), (0.0, 2)):
+        monkeypatch.setattr(simulate_module, "CHUNK_SECONDS", seconds)
+        runs.append(
+            sm.simulate(
+                recipe.model, sm.SGD(0.4, 1), 300, init, replicas=12, record_every=7, threads=threads, metrics=("loss",)
+            )
+        )
+    assert runs[0].diverged_at.notnull().any()
+    for run in runs[1:]:
+        np.testing.assert_array_equal(run.diverged_at, runs[0].diverged_at)
+        np.testing.assert_array_equal(run.loss, runs[0].loss)
+
+
+def test_super_exponential_divergence_stays_quiet() -> None:
+    """A cubic gradient overflows within a few steps: inf and NaN must not raise, warn or stop the others."""
+    model = sm.models.DiagonalNetwork([[1.0], [2.0]], [1.0, 1.0], depth=4)
+    init = np.array([[9.0] * 4, [0.9] * 4])
+    run = sm.simulate(model, sm.SGD(0.1, 1), 200, init, replicas=2, record_every=10)
+    assert run.diverged_at.values[0] <= 3
+    assert np.isnan(run.diverged_at.values[1])
+    assert np.isfinite(run.lambda_max.values[1]).all()
+
+
+def test_interruption_returns_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+
+    def interrupt_later(snapshots: object) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise KeyboardInterrupt
+        return np.zeros(snapshots.shape)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(simulate_module, "CHUNK_SECONDS", 0.0)
+    metric = sm.Metric("probe", "probe", "1", interrupt_later)
+    run = sm.simulate(least_squares(), sm.GD(0.1), 1000, np.ones(3), record_every=32, metrics=("loss", metric))
+    assert run.attrs["interrupted"] == 1
+    assert run.step.values.tolist() == [0, 32, 64, 96, 128]
+    assert np.isfinite(run.loss.values).all()
+    whole = sm.simulate(least_squares(), sm.GD(0.1), 128, np.ones(3), record_every=32)
+    assert whole.attrs["interrupted"] == 0
+    np.testing.assert_array_equal(run.loss, whole.loss)
+
+
+def test_control_c_in_a_terminal(tmp_path: object) -> None:
+    """A real SIGINT to a real process: the records made so far come back, flagged."""
+    import signal
+    import subprocess
+    import sys
+
+    code = (
+        "import numpy as np, sgdmodels as sm\n"
+        "m = sm.models.LeastSquares(np.eye(3), np.ones(3))\n"
+        "sm.simulate(m, sm.SGD(0.1, 1), 10, np.zeros(3)); print('ready', flush=True)\n"
+        "run = sm.simulate(m, sm.SGD(0.1, 1), 10**12, np.zeros(3), replicas=8, record_every=10**6, metrics=('loss',))\n"
+        "print(run.attrs['interrupted'], run.sizes['step'] > 1, bool(run.loss.notnull().all()))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == "ready"
+    import time
+
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert out.split() == ["1", "True", "True"]
+
+
+def test_progress_is_silent_unless_in_a_terminal(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sm.simulate(least_squares(), sm.GD(0.1), 100, np.ones(3))
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.setattr("sgdmodels.progress.APPEARS_AFTER", 0.0)
+    sm.simulate(least_squares(), sm.GD(0.1), 100, np.ones(3), progress=True)
+    assert capfd.readouterr().err
+
+
+def test_no_metrics_and_no_parameters_still_say_what_diverged() -> None:
+    run = sm.simulate(least_squares(), sm.GD(1e3), 100, np.ones(3), metrics=())
+    assert list(run.data_vars) == ["diverged_at"]
+    assert float(run.diverged_at[0]) > 0
+
+
+def test_full_batch_sgd_is_gradient_descent() -> None:
+    model = least_squares()
+    one = sm.simulate(model, sm.SGD(0.1, 12), 50, np.ones(3), keep_params=True)
+    two = sm.simulate(model, sm.GD(0.1), 50, np.ones(3), keep_params=True)
+    np.testing.assert_allclose(one.params, two.params, rtol=1e-12)
