@@ -1,9 +1,9 @@
-"""The u*v runs in JAX: jit, lax.scan over steps, vmap over replicas, float64. Two ways to draw batches.
+"""The u*v runs in JAX: jit, lax.scan over steps, vmap over replicas, float64, free to use all cores.
 
-"inside": each step folds its number into a key and draws its batch. "ahead": all batches of the run are drawn in
-one vectorised call before the scan, inside the same jitted function. Batches without replacement come from
-Floyd's algorithm, which for small b is far cheaper than jax.random.choice. Both variants are timed with JAX
-free to use all cores; the faster one is reported.
+Three variants are timed and the fastest is reported. Batches are drawn "inside" the loop (each step folds its number
+into a key) or "ahead" of it (one vectorised call, part of the timed function). The products with the batch
+are matrix products ("dot") or elementwise with sums ("sum"). Batches without replacement come from Floyd's
+algorithm, which for small b is far cheaper than jax.random.choice.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tasks import Array, Task
+from tasks import SEED, Task
 
 jax.config.update("jax_enable_x64", True)
 
-VERSION = jax.__version__
-UNROLL = 4  # the fastest of 1, 2, 4, 8, 16 for one replica; no matter for 256
+VARIANTS = ("inside, dot", "ahead, dot", "ahead, sum")
+UNROLL = 4  # steps per turn of the scan: 1, 2, 8 differ within noise; 16 is 200 times slower for b=1, one replica
 
 
 def distinct(key: Any, samples: int, batch: int) -> Any:
@@ -33,18 +33,23 @@ def distinct(key: Any, samples: int, batch: int) -> Any:
     return jnp.stack(chosen)
 
 
-def runner(task: Task, replicas: int, steps: int, ahead: bool) -> Callable[[], Array]:
+def runner(task: Task, replicas: int, steps: int, variant: str) -> Callable[[], object]:
     """A compiled run of `steps` steps from the start of `task`, blocking until it is done."""
     inputs, targets = jnp.asarray(task.model.data[0]), jnp.asarray(task.model.data[1])
     samples, size = inputs.shape
     batch, eta = task.batch_size, task.step_size
+    where, products = variant.split(", ")
 
-    def advance(theta: tuple[Any, Any], index: Any) -> tuple[Any, Any]:
-        u, v = theta
+    def advance(theta: Any, index: Any) -> Any:
+        u, v = theta[:size], theta[size:]
         x = inputs[index]
-        residual = x @ (u * v) - targets[index]
-        q = (eta / batch) * (residual @ x)
-        return u - q * v, v - q * u
+        if products == "dot":
+            residual = x @ (u * v) - targets[index]
+            q = (eta / batch) * (residual @ x)
+        else:
+            residual = (x * (u * v)).sum(axis=1) - targets[index]
+            q = (eta / batch) * (residual[:, None] * x).sum(axis=0)
+        return jnp.concatenate([u - q * v, v - q * u])
 
     def draw_inside(key: Any, theta: Any) -> Any:
         def step(point: Any, number: Any) -> tuple[Any, None]:
@@ -56,16 +61,15 @@ def runner(task: Task, replicas: int, steps: int, ahead: bool) -> Callable[[], A
         batches = jax.vmap(lambda k: distinct(k, samples, batch))(jax.random.split(key, steps))
         return jax.lax.scan(lambda point, index: (advance(point, index), None), theta, batches, unroll=UNROLL)[0]
 
-    one = draw_ahead if ahead else draw_inside
-    many = jax.jit(jax.vmap(one) if replicas > 1 else one)
-    keys = jax.random.split(jax.random.key(3), replicas)
-    u, v = (jnp.tile(jnp.asarray(part), (replicas, 1)) for part in np.split(task.init, 2))
-    arguments = (keys, (u, v)) if replicas > 1 else (keys[0], (u[0], v[0]))
+    one = draw_inside if where == "inside" else draw_ahead
+    run = jax.jit(jax.vmap(one) if replicas > 1 else one)
+    keys = jax.random.split(jax.random.key(SEED), replicas)
+    start = jnp.tile(jnp.asarray(task.init), (replicas, 1))
+    arguments = (keys, start) if replicas > 1 else (keys[0], start[0])
 
-    def go() -> Array:
-        return np.concatenate(jax.block_until_ready(many(*arguments)), axis=-1)
+    def go() -> object:
+        return run(*arguments).block_until_ready()
 
-    end = go()
-    if not np.isfinite(end).all():
+    if not np.isfinite(np.asarray(go())).all():
         raise SystemExit(f"JAX diverged on {task.name}")
     return go

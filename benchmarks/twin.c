@@ -1,7 +1,8 @@
 /* The same runs in plain C: same random numbers, same batches, same updates, no records and no divergence checks.
  *
  * All functions share one signature, so that the runner can treat them alike. Replicas run one after the other,
- * except in product_single_by_four, which walks four replicas in step as sgdmodels does.
+ * except in product_single_by_four, which walks four replicas in step as sgdmodels does. quadratic_single_by_columns
+ * is a second way to multiply by a symmetric matrix.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -143,4 +144,24 @@ void quadratic_single(ARGUMENTS) {
         }
     }
     free(shift), free(g);
+}
+
+/* The same by columns, that is (H being symmetric) by scaled rows: no sums across the lanes of a vector. */
+void quadratic_single_by_columns(ARGUMENTS) {
+    double *restrict g = scratch(size * sizeof(double));
+    for (long r = 0; r < replicas; r++) {
+        double *restrict x = theta + r * size;
+        keys k = batch_keys(seed, r);
+        for (long s = 0; s < steps; s++) {
+            long i = draw(k, (uint64_t)s * samples, samples);
+            const double *restrict hessian = inputs + i * size * size, *restrict center = targets + i * size;
+            for (long j = 0; j < size; j++) g[j] = 0;
+            for (long c = 0; c < size; c++) {
+                double shift = x[c] - center[c];
+                for (long j = 0; j < size; j++) g[j] += shift * hessian[c * size + j];
+            }
+            for (long j = 0; j < size; j++) x[j] -= step_size * g[j];
+        }
+    }
+    free(g);
 }

@@ -123,11 +123,9 @@ class _Run:
         label = type(self.dynamics).__name__
         with Progress(self.steps, label, progress) as bar, ThreadPoolExecutor(self.threads) as pool:
             try:
-                self._advance(pool, workers, 0, 0, slice(0, 1))
-                done = 1
                 step, length = 0, CHECK_EVERY
                 per_record = 8 * self.theta.size
-                while step < self.steps:
+                while done < len(self.recorded):
                     clock = time.perf_counter()
                     longest = max(1, CHUNK_BYTES // per_record) * self.record_every
                     end = min(self.steps, step + min(length, max(longest, CHECK_EVERY)))
@@ -136,7 +134,7 @@ class _Run:
                     step, done = end, records.stop
                     bar.update(step)
                     seconds = max(time.perf_counter() - clock, 1e-6)
-                    growth = min(8.0, max(0.25, CHUNK_SECONDS / seconds))
+                    growth = max(0.25, CHUNK_SECONDS / seconds)
                     length = max(CHECK_EVERY, int(length * growth) // CHECK_EVERY * CHECK_EVERY)
             except KeyboardInterrupt:
                 interrupted = True

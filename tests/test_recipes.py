@@ -1,8 +1,9 @@
 """The science: recipes A, C and P on seeds that nothing was tuned on.
 
-Bands: lambda_max within 6 % of the mean-square edge for b >= 2 (b = 1 sits 7-8 % below it in recipe A). Bands of Batch
-Sharpness are those of the recipes' published tables, widened by 3 of their standard deviations over seeds.
-The runs are deterministic given their seed, so these tests have no error rate of their own.
+Bands come from other seeds (`validation/recipes.md`). lambda_max of recipe A is within 6 % of the mean-square edge for
+b >= 8; at b = 2 and 4 the plateau lies up to 13 % and 10 % below it, held down by residual noise. Recipe C, whose
+sharpening force never runs out, and recipe P are within 6 % for all b >= 2. Bands of Batch Sharpness are the published
+ones, widened by 3 of their standard deviations over seeds. Runs are deterministic given their seed.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def plateaus(recipe: sm.recipes.Recipe, b: int, seed: int) -> tuple[float, float
 def test_recipe_a(b: int, low: float, high: float, seed: int) -> None:
     recipe = sm.recipes.slow_tail_network(seed)
     bs, sharpness, _ = plateaus(recipe, b, seed)
-    assert sharpness == pytest.approx(sm.theory.edge_sharpness(recipe.directions, b), rel=0.06)
+    ratio = sharpness / sm.theory.edge_sharpness(recipe.directions, b)
+    assert {2: 0.87, 4: 0.90}.get(b, 0.94) < ratio < 1.06
     assert low < bs < high
 
 

@@ -117,7 +117,7 @@ def test_interruption_returns_what_is_done(monkeypatch: pytest.MonkeyPatch) -> N
     def interrupt_later(snapshots: object) -> np.ndarray:
         nonlocal calls
         calls += 1
-        if calls == 4:
+        if calls == 3:
             raise KeyboardInterrupt
         return np.zeros(snapshots.shape)  # type: ignore[attr-defined]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -10,7 +12,6 @@ import sgdmodels as sm
 from sgdmodels.sampling import noise_coefficients
 
 from .enumeration import all_batches, batch_sums
-import itertools
 
 SCHEMES = ("without_replacement", "with_replacement", "bernoulli")
 

@@ -43,14 +43,18 @@ def without_replacement(
 ):
     """b distinct samples with weight 1/b: a partial Fisher-Yates shuffle of `scratch`, undone after each step."""
     a, b = stream_keys(seed, replica, stream)
+    if batch == 1:  # one flat loop, which vectorises
+        for s in range(steps):
+            index[s, 0] = below(random_bits(a, b, uint64(first + s) * uint64(samples)), samples)
+            weight[s, 0] = 1.0
+            count[s] = 1
+        return
     for s in range(steps):
         base = uint64(first + s) * uint64(samples)
         count[s] = batch
         for k in range(batch):
             index[s, k] = k + below(random_bits(a, b, base + uint64(k)), samples - k)
             weight[s, k] = 1.0 / batch
-    if batch == 1:
-        return
     for s in range(steps):
         for k in range(batch):
             j = index[s, k]

@@ -38,6 +38,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 config: Any = numba_config  # its attributes are made at run time
+compiler: Any = njit  # typed without the options below that start with "no" or "_"
 _lock = threading.RLock()  # numba.config is process-wide, and compilation is not re-entrant across threads
 
 
@@ -47,13 +48,13 @@ def inline(function: Callable[..., Any]) -> Any:
     Inlined as numba IR, before any optimisation: LLVM would vectorise the function on its own first, guarded by
     run-time overlap checks that fail (and fall back to scalar code) when an update is made in place.
     """
-    return njit(inline="always", **OPTIONS)(function)
+    return compiler(inline="always", **OPTIONS)(function)
 
 
 @functools.cache
 def outlined(device: Any) -> Any:
     """The same device function compiled once and called, for kernels in which inlining would only cost compile time."""
-    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(device.py_func)
+    return compiler(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(device.py_func)
 
 
 @functools.cache
@@ -101,7 +102,7 @@ class Kernel:
                     before = config.CACHE_DIR
                     config.CACHE_DIR = str(cache_directory())
                     try:
-                        self._compiled = njit(self.signature, cache=True, **OPTIONS)(self.function)
+                        self._compiled = compiler(self.signature, cache=True, **OPTIONS)(self.function)
                     finally:
                         config.CACHE_DIR = before
         return self._compiled

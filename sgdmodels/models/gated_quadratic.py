@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from ..arguments import FloatArray, float_array, real
 from ..kernels.compile import inline
 from .base import LossKernels, Model
-from .linear_predictor import predict, symmetric_product
+from .linear_predictor import add_product, predict
 
 
 @inline
@@ -105,7 +105,7 @@ def add_mean_hvp(parts, vector, samples, inputs, targets, constants, second_mome
     z, q = work[1, :d], work[4, :d]
     for k in range(d):
         z[k] = 0.0
-    symmetric_product(second_moment, dx, z)
+    add_product(second_moment, dx, z)
     for k in range(d):
         out_x[k] += s[0] * z[k] + ds[0] * q[k]
     out_s[0] += predict(q, dx) + constants[0] * ds[0]

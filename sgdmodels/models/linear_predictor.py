@@ -147,7 +147,7 @@ def add_mean_hvp(parts, vector, samples, inputs, targets, constants, second_mome
     for k in range(d):
         z[k] = 0.0
     if second_moment.shape[0] == d:
-        symmetric_product(second_moment, t, z)
+        add_product(second_moment, t, z)
     else:  # more dimensions than twice the samples: X'(X t) is cheaper, and X'X would not be kept
         for i in range(samples):
             x = inputs[i]
@@ -159,19 +159,24 @@ def add_mean_hvp(parts, vector, samples, inputs, targets, constants, second_mome
 
 
 @inline
-def symmetric_product(matrix, vector, out):
-    """out += matrix @ vector by rows (the matrix is symmetric), four at a time; no sums across lanes."""
+def add_product(matrix, vector, out):
+    """out += matrix @ vector, four rows at a time: their sums run side by side in registers."""
     d = vector.shape[0]
     quads = d - d % 4
     for j in range(0, quads, 4):
         m0, m1, m2, m3 = matrix[j], matrix[j + 1], matrix[j + 2], matrix[j + 3]
-        v0, v1, v2, v3 = vector[j], vector[j + 1], vector[j + 2], vector[j + 3]
+        s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
         for k in range(d):
-            out[k] += v0 * m0[k] + v1 * m1[k] + v2 * m2[k] + v3 * m3[k]
+            s0 += m0[k] * vector[k]
+            s1 += m1[k] * vector[k]
+            s2 += m2[k] * vector[k]
+            s3 += m3[k] * vector[k]
+        out[j] += s0
+        out[j + 1] += s1
+        out[j + 2] += s2
+        out[j + 3] += s3
     for j in range(quads, d):
-        row, v = matrix[j], vector[j]
-        for k in range(d):
-            out[k] += v * row[k]
+        out[j] += predict(matrix[j], vector)
 
 
 def family_kernels(

@@ -15,7 +15,7 @@ from ..arguments import FloatArray, float_array
 from ..errors import InvalidArgument
 from ..kernels.compile import inline
 from .base import LossKernels, Model, whole
-from .linear_predictor import symmetric_product
+from .linear_predictor import add_product
 
 
 @inline
@@ -25,10 +25,11 @@ def mean_loss(parts, samples, inputs, targets, constants, work):
     y, z = work[0, :d], work[1, :d]
     total = 0.0
     for i in range(samples):
+        center = targets[i * d : (i + 1) * d]
         for k in range(d):
-            y[k] = x[k] - targets[i * d + k]
+            y[k] = x[k] - center[k]
             z[k] = 0.0
-        symmetric_product(inputs[i * d : (i + 1) * d], y, z)
+        add_product(inputs[i * d : (i + 1) * d], y, z)
         for k in range(d):
             total += y[k] * z[k]
     return 0.5 * total / samples
@@ -40,13 +41,21 @@ def add_gradient(parts, index, weight, count, scale, inputs, targets, constants,
     (o,) = out
     d = x.shape[0]
     y, z = work[0, :d], work[1, :d]
+    if count == 1:  # o may be x: y is complete before o changes
+        i, factor = index[0], scale * weight[0]
+        center = targets[i * d : (i + 1) * d]
+        for k in range(d):
+            y[k] = factor * (x[k] - center[k])
+        add_product(inputs[i * d : (i + 1) * d], y, o)
+        return
     for k in range(d):
         z[k] = 0.0
     for m in range(count):
-        i = index[m]
+        i, factor = index[m], scale * weight[m]
+        center = targets[i * d : (i + 1) * d]
         for k in range(d):
-            y[k] = (scale * weight[m]) * (x[k] - targets[i * d + k])
-        symmetric_product(inputs[i * d : (i + 1) * d], y, z)
+            y[k] = factor * (x[k] - center[k])
+        add_product(inputs[i * d : (i + 1) * d], y, z)
     for k in range(d):
         o[k] += z[k]
 
@@ -61,7 +70,7 @@ def add_hvp(parts, vector, index, weight, count, scale, inputs, targets, constan
         i = index[m]
         for k in range(d):
             y[k] = (scale * weight[m]) * v[k]
-        symmetric_product(inputs[i * d : (i + 1) * d], y, o)
+        add_product(inputs[i * d : (i + 1) * d], y, o)
 
 
 @inline
@@ -73,7 +82,7 @@ def begin_mean(parts, samples, inputs, targets, constants, second_moment, work):
 def add_mean_hvp(parts, vector, samples, inputs, targets, constants, second_moment, work, out):
     (v,) = vector
     (o,) = out
-    symmetric_product(second_moment, v, o)
+    add_product(second_moment, v, o)
 
 
 KERNELS = LossKernels(whole, mean_loss, add_gradient, add_hvp, begin_mean, add_mean_hvp)

@@ -11,19 +11,20 @@
 
 enum { BUFFER = 8192, MOST_MEMBERS = 256 };
 
-typedef enum { NOTHING, SEEDS, REPLICAS, STREAMS } Varied;
+typedef enum { NOTHING, SEEDS, REPLICAS, STREAMS, OFFSETS } Varied;
 
 typedef struct {
     const char *name;
-    Varied varied;    /* what distinguishes the members that are interleaved */
+    Varied varied;   /* what distinguishes the members that are interleaved */
     int members;
-    uint64_t stride;  /* counters from one step to the next */
-    int reversed;     /* the order of the 64 bits */
+    uint64_t stride; /* counters from one step to the next */
+    int reversed;    /* the order of the 64 bits */
 } Ordering;
 
 static const Ordering ORDERINGS[] = {
     {"consecutive", NOTHING, 1, 1, 0}, {"reversed", NOTHING, 1, 1, 1},  {"replicas", REPLICAS, 256, 64, 0},
     {"seeds", SEEDS, 256, 64, 0},      {"stride", NOTHING, 1, 100, 0}, {"streams", STREAMS, 3, 64, 0},
+    {"control", OFFSETS, 256, 64, 0},
 };
 
 static uint64_t reverse(uint64_t z) {
@@ -33,12 +34,22 @@ static uint64_t reverse(uint64_t z) {
     return __builtin_bswap64(z);
 }
 
+/* OFFSETS are wrong on purpose: one key, so that member m is member 0 from m counters on. */
+static Keys member_keys(Varied varied, uint64_t seed, uint64_t m) {
+    switch (varied) {
+    case SEEDS: return stream_keys(seed + m, 0, 0);
+    case REPLICAS: return stream_keys(seed, m, 0);
+    case STREAMS: return stream_keys(seed, 0, m);
+    case OFFSETS: return (Keys){mix(seed) + m * GOLDEN, 0};
+    default: return stream_keys(seed, 0, 0);
+    }
+}
+
 static void emit(const Ordering *o, uint64_t seed) {
     static uint64_t buffer[BUFFER];
     Keys keys[MOST_MEMBERS];
     for (int m = 0; m < o->members; m++)
-        keys[m] = stream_keys(seed + (o->varied == SEEDS ? m : 0), o->varied == REPLICAS ? m : 0,
-                              o->varied == STREAMS ? m : 0);
+        keys[m] = member_keys(o->varied, seed, m);
     int member = 0;
     uint64_t counter = 0;
     do {
@@ -71,6 +82,6 @@ int main(int argc, char **argv) {
             emit(&ORDERINGS[i], strtoull(argv[2], NULL, 0));
             return 0;
         }
-    fprintf(stderr, "usage: emit consecutive|reversed|replicas|seeds|stride|streams|twin SEED\n");
+    fprintf(stderr, "usage: emit consecutive|reversed|replicas|seeds|stride|streams|control|twin SEED\n");
     return 2;
 }

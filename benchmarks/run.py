@@ -1,0 +1,155 @@
+"""Time sgdmodels against C, JAX and itself: `python benchmarks/run.py [--quick] [--no-jax]`."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from statistics import median
+
+import numpy as np
+from report import Row, machine, row, spread, table, write_readme
+from startup import start_up
+from tasks import SEED, Task, build_twin, check_agreement, product_task, quadratic_task
+
+import sgdmodels as sm
+
+VARIANTS = {
+    "product_single_by_four": "C, 4 replicas interleaved",
+    "quadratic_single_by_columns": "C, by columns",
+}
+Contenders = dict[str, Callable[[], object]]
+spreads: list[float] = []
+
+
+def interleave(contenders: Contenders, rounds: int) -> dict[str, float]:
+    """Median seconds of each contender; they take turns, after one turn that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(rounds + 1):
+        for name, go in contenders.items():
+            start = time.perf_counter()
+            go()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    spreads.extend(map(spread, seconds.values()))
+    return {name: median(values) for name, values in seconds.items()}
+
+
+def against_c(task: Task, replicas: int, steps: int, bound: float, library: ctypes.CDLL, rounds: int) -> list[Row]:
+    """`simulate` and its bare loop against the C twin, and the twin's other variants."""
+    contenders: Contenders = {
+        "simulate": lambda: task.simulate(replicas, steps),
+        "loop": task.bare(replicas, steps),
+        "C": task.c(library, replicas, steps),
+    }
+    label = VARIANTS.get(task.variant, "")
+    if label and (replicas > 1 or "four" not in task.variant):
+        contenders[label] = task.c(library, replicas, steps, task.variant)
+    ns = {name: 1e9 * s / steps / replicas for name, s in interleave(contenders, rounds).items()}
+    name = f"{task.name}, {replicas} replica{'s' if replicas > 1 else ''}"
+    rows = [row(name, ns["simulate"], "ns", ns["C"], "C", ns["simulate"] / ns["C"], "{:.2f}", "<=", bound)]
+    if label in ns:
+        rows.append(row(name, ns["simulate"], "ns", ns[label], label, ns["simulate"] / ns[label], "{:.2f}"))
+    rows.append(row(f"{name}, loop alone", ns["loop"], "ns", ns["C"], "C", ns["loop"] / ns["C"], "{:.2f}"))
+    if replicas == 1:
+        extra, title = 100 * (ns["simulate"] / ns["loop"] - 1), f"overhead of simulate, {task.name}, {steps:.0e} steps"
+        rows.append(row(title, ns["simulate"], "ns", ns["loop"], "loop alone", extra, "{:.1f} %", "<=", 10.0))
+    return rows
+
+
+def two_threads(task: Task, steps: int, library: ctypes.CDLL, rounds: int) -> list[Row]:
+    """256 replicas on two threads against one; what C gains shows whether the machine had two cores to give."""
+    half, whole = task.c(library, 128, steps), task.c(library, 256, steps)
+    with ThreadPoolExecutor(2) as pool:
+        contenders: Contenders = {
+            "one": lambda: task.simulate(256, steps, 1),
+            "two": lambda: task.simulate(256, steps, 2),
+            "C one": whole,
+            "C two": lambda: list(pool.map(lambda go: go(), (half, half))),
+        }
+        ns = {name: 1e9 * s / steps / 256 for name, s in interleave(contenders, rounds).items()}
+    name = f"{task.name}, 256 replicas, 2 threads"
+    return [
+        row(name, ns["two"], "ns", ns["one"], "1 thread", ns["one"] / ns["two"], "{:.2f}x", ">=", 1.8),
+        row(f"{name}, C", ns["C two"], "ns", ns["C one"], "1 thread", ns["C one"] / ns["C two"], "{:.2f}x"),
+    ]
+
+
+def against_jax(task: Task, replicas: int, steps: int, jax_steps: int, rounds: int) -> Row:
+    """`simulate` on one thread against the fastest JAX variant."""
+    import jax_peer
+
+    contenders: Contenders = {v: jax_peer.runner(task, replicas, jax_steps, v) for v in jax_peer.VARIANTS}
+    contenders["simulate"] = lambda: task.simulate(replicas, steps)
+    seconds = interleave(contenders, rounds)
+    own = 1e9 * seconds.pop("simulate") / steps / replicas
+    best = min(seconds, key=lambda v: seconds[v])
+    peer = 1e9 * seconds[best] / jax_steps / replicas
+    name = f"{task.name}, {replicas} replica{'s' if replicas > 1 else ''}"
+    return row(name, own, "ns", peer, f"JAX, {best}", peer / own, "{:.1f}x faster", ">=", 3.0)
+
+
+def metrics(rounds: int) -> list[Row]:
+    """Batch Sharpness at every batch size and lambda_max along a run near the edge of stability."""
+    model, start = product_task(1).model, product_task(1).init
+    run = sm.simulate(
+        model, sm.SGD(5.0, batch_size=8), 49_900, start, record_every=100, metrics=(), seed=SEED,
+        keep_params=True, progress=False, threads=1,
+    )  # fmt: skip
+    if not np.isfinite(run.params.values).all():
+        raise SystemExit("the run on which metrics are timed diverged")
+    sizes = list(range(1, model.samples + 1))
+    asked = {name: (name,) for name in ("batch_sharpness", "lambda_max")}
+    contenders: Contenders = {k: partial(sm.measure, model, run.params, sizes, metrics=v) for k, v in asked.items()}
+    contenders["both"] = partial(sm.measure, model, run.params, sizes, metrics=tuple(asked))
+    seconds = interleave(contenders, rounds)
+    us = {name: 1e6 * s / run.sizes["step"] for name, s in seconds.items()}
+    rows = [row(f"snapshot: {k}", us[k], "us", None, "", us[k], "{:.0f} us") for k in asked]
+    title = "snapshot: both (64 batch sizes and lambda_max)"
+    return [*rows, row(title, us["both"], "us", None, "", us["both"], "{:.0f} us", "<=", 40.0)]
+
+
+def start_up_rows(quick: bool) -> list[Row]:
+    seconds = {k: median(v) for k, v in start_up(1 if quick else 3, 3 if quick else 15).items()}
+    names = {"import": "import sgdmodels", "warm": "first simulate, warm cache", "cold": "first simulate, cold cache"}
+    bounds = {"import": ("<=", 0.8), "warm": ("<=", 1.0), "cold": ("", None)}
+    return [row(names[k], seconds[k], "s", None, "", seconds[k], "{:.2f} s", *bounds[k]) for k in names]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few rounds; does not rewrite README.md")
+    parser.add_argument("--no-jax", action="store_true", help="leave out JAX")
+    options = parser.parse_args()
+    rounds = 3 if options.quick else 21
+    load = os.getloadavg()[0]
+    library = build_twin()
+    print(f"C and simulate agree to {check_agreement(library):.1e}")
+    single, batch, quadratic = product_task(1), product_task(8), quadratic_task()
+    rows: list[Row] = []
+    rows += against_c(single, 1, 1_000_000, 1.4, library, rounds)
+    rows += against_c(single, 256, 20_000, 1.2, library, rounds)
+    rows += against_c(batch, 1, 1_000_000, 1.8, library, rounds)
+    rows += against_c(batch, 256, 4_000, 1.8, library, rounds)
+    rows += against_c(quadratic, 1, 1_000_000, 1.0, library, rounds)
+    rows += against_c(quadratic, 256, 10_000, 1.0, library, rounds)
+    rows += two_threads(single, 20_000, library, rounds) + two_threads(batch, 4_000, library, rounds)
+    if not options.no_jax:
+        rows += [against_jax(task, 1, 1_000_000, 20_000, rounds) for task in (single, batch)]
+        rows += [against_jax(task, 256, 4_000, 1_000, rounds) for task in (single, batch)]
+    rows += metrics(rounds) + start_up_rows(options.quick)
+    noise = f"Half the interquartile range of a contender's times over their median: {100 * median(spreads):.1f} % "
+    noise += f"(median over the lines above), {100 * max(spreads):.0f} % at worst; {rounds} rounds. "
+    noise += f"Load of the machine before the start (0 is idle): {load:.1f}."
+    text = table(rows)
+    print(f"\n{text}\n\n{noise}")
+    if not options.quick:
+        write_readme(text, machine(not options.no_jax), noise)
+
+
+if __name__ == "__main__":
+    main()
