@@ -97,7 +97,10 @@ def spread(values: FloatArray) -> str:
 def table(name: str, make: Callable[[int], Recipe], sizes: Iterable[int], seeds: Iterable[int]) -> list[str]:
     """Markdown rows of one recipe."""
     lines = [
-        "| b | eta BS/2 | published | in band | eta lambda_max/2 | edge | ratio | within 6 % | given the loss | diverged |",
+        (
+            "| b | eta BS/2 | published | in band | eta lambda_max/2 | edge | ratio "
+            "| within 6 % | given the loss | diverged |"
+        ),
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     recipes = {seed: make(seed) for seed in seeds}

@@ -121,7 +121,7 @@ def batches() -> Iterator[Row]:
     rows = draw(without_replacement, 5, 3, steps)[0][:, :3]
     yield "without_replacement: orderings, b = 3 of n = 5", *chi_square(cells(rows, triples))
     rows = np.array([draw(without_replacement, 5, 3, 1, replica, 7)[0][0, :3] for replica in range(replicas)])
-    yield "the same at step 7 of every replica", *chi_square(cells(rows, triples))
+    yield "without_replacement: the same at step 7 of every replica", *chi_square(cells(rows, triples))
 
     first = draw(with_replacement, 10, 1, steps)[0][:, 0]
     pairs = np.bincount(first[:-1] * 10 + first[1:], minlength=100)
@@ -195,7 +195,7 @@ def avalanche() -> Iterator[Row]:
         count_flips(seeds, flipped, counts)
         z = (counts - trials / 2) / np.sqrt(trials / 4)
         statistic = float((z**2).sum())
-        evidence = f"{trials} flips of each bit, chi2 = {statistic:.0f} (4096 cells), largest |z| = {abs(z).max():.2f}"
+        evidence = f"{trials} flips of each bit, chi2 = {statistic:.0f} (4096 cells), largest z = {abs(z).max():.2f}"
         yield f"avalanche: one bit of the {name}", evidence, float(stats.chi2.sf(statistic, 4096))
 
 
