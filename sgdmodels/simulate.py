@@ -181,7 +181,8 @@ class _Worker:
         self.count = np.zeros((group, block), dtype=np.int64)
         self.saved = aligned((2 * group, model.dim))
         self.work = model.workspace()
-        self.scratch = np.arange(model.samples, dtype=np.int32)
+        self.scratch = np.tile(np.arange(model.samples, dtype=np.int32), (group, 1))
+        self.state = np.full((group, 2), -1, dtype=np.int64)
         self.memory: dict[str, Any] = {}
         k = model.kernels
         functions = {"split": k.split, "add_gradient": k.add_gradient}
@@ -206,7 +207,7 @@ class _Worker:
             plan.starts, plan.step_sizes, plan.batch_sizes, model.samples, plan.single, plan.momentum, plan.nesterov,
             plan.parameters, run.theta[self.rows], run.velocity[self.rows], run.limit[self.rows],
             run.diverged_at[self.rows], snapshots, *model.data,
-            self.scratch, self.index, self.weight, self.count, self.saved, self.work,
+            self.scratch, self.state, self.index, self.weight, self.count, self.saved, self.work,
         )  # fmt: skip
         if len(at) == 0:
             return

@@ -22,11 +22,24 @@ def draw(
     width = samples if sampling == "bernoulli" else batch
     index = np.zeros((steps, width), dtype=np.int32)
     weight, count = np.zeros((steps, width)), np.zeros(steps, dtype=np.int64)
-    scratch = np.arange(samples, dtype=np.int32)
+    scratch, state = np.arange(samples, dtype=np.int32), np.full(2, -1)
     LAWS[sampling](
-        np.uint64(1), replica, 0, first, steps, origin, samples, batch, np.zeros(1), scratch, index, weight, count
+        np.uint64(1),
+        replica,
+        0,
+        first,
+        steps,
+        origin,
+        samples,
+        batch,
+        np.zeros(1),
+        scratch,
+        state,
+        index,
+        weight,
+        count,
     )
-    assert scratch.tolist() == list(range(samples))  # left as it was found
+    assert sampling == "epoch" or scratch.tolist() == list(range(samples))  # left as it was found
     batches = [index[s, : count[s]].tolist() for s in range(steps)]
     assert all((weight[s, : count[s]] == 1 / batch).all() for s in range(steps))
     return batches

@@ -14,7 +14,9 @@ from .signatures import LAW
 
 
 @kernel(LAW)
-def full_batch(seed, replica, stream, first, steps, origin, samples, batch, parameters, scratch, index, weight, count):
+def full_batch(
+    seed, replica, stream, first, steps, origin, samples, batch, parameters, scratch, state, index, weight, count
+):
     """Every sample with weight 1/n."""
     for s in range(steps):
         count[s] = samples
@@ -25,7 +27,7 @@ def full_batch(seed, replica, stream, first, steps, origin, samples, batch, para
 
 @kernel(LAW)
 def with_replacement(
-    seed, replica, stream, first, steps, origin, samples, batch, parameters, scratch, index, weight, count
+    seed, replica, stream, first, steps, origin, samples, batch, parameters, scratch, state, index, weight, count
 ):
     """b independent draws with weight 1/b."""
     a, b = stream_keys(seed, replica, stream)
@@ -39,7 +41,7 @@ def with_replacement(
 
 @kernel(LAW)
 def without_replacement(
-    seed, replica, stream, first, steps, origin, samples, batch, parameters, scratch, index, weight, count
+    seed, replica, stream, first, steps, origin, samples, batch, parameters, scratch, state, index, weight, count
 ):
     """b distinct samples with weight 1/b: a partial Fisher-Yates shuffle of `scratch`, undone after each step."""
     a, b = stream_keys(seed, replica, stream)
@@ -67,36 +69,37 @@ def without_replacement(
 
 
 @kernel(LAW)
-def epoch(seed, replica, stream, first, steps, origin, samples, batch, parameters, scratch, index, weight, count):
+def epoch(
+    seed, replica, stream, first, steps, origin, samples, batch, parameters, scratch, state, index, weight, count
+):
     """Consecutive stretches of a permutation drawn afresh each epoch of n // b steps; n mod b samples sit it out.
 
     Epochs start at the first step of a schedule segment. The permutation of an epoch is keyed by its first step.
     """
     a, b = stream_keys(seed, replica, stream)
     length = samples // batch
-    current = -1
     for s in range(steps):
         since = first + s - origin
-        start = since - since % length
-        if start != current:
-            current = start
-            base = uint64(origin + start) * uint64(samples)
+        start = first + s - since % length
+        if state[0] != replica or state[1] != start:  # else scratch still holds this epoch's permutation
+            state[0], state[1] = replica, start
+            base = uint64(start) * uint64(samples)
             for k in range(samples):
                 scratch[k] = k
             for k in range(length * batch):
                 j = k + below(random_bits(a, b, base + uint64(k)), samples - k)
                 scratch[k], scratch[j] = scratch[j], scratch[k]
         count[s] = batch
-        offset = (since - start) * batch
+        offset = since % length * batch
         for k in range(batch):
             index[s, k] = scratch[offset + k]
             weight[s, k] = 1.0 / batch
-    for k in range(samples):
-        scratch[k] = k
 
 
 @kernel(LAW)
-def bernoulli(seed, replica, stream, first, steps, origin, samples, batch, parameters, scratch, index, weight, count):
+def bernoulli(
+    seed, replica, stream, first, steps, origin, samples, batch, parameters, scratch, state, index, weight, count
+):
     """Each sample with probability b/n and weight 1/b, so that the mean gradient is unbiased; a batch may be empty."""
     a, b = stream_keys(seed, replica, stream)
     probability = batch / samples

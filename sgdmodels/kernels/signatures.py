@@ -10,9 +10,22 @@ MATRIX = float64[:, ::1]
 DATA = (MATRIX, VECTOR, VECTOR, MATRIX)
 
 # seed, replica, stream, first step, steps, first step of this schedule segment, samples, batch size, parameters,
-# permutation scratch | index, weight, count
+# scratch (0, 1, ..., n-1), state (-1, -1): a law's own between two blocks of the same run | index, weight, count
 LAW = void(
-    uint64, int64, int64, int64, int64, int64, int64, int64, VECTOR, int32[::1], int32[:, ::1], MATRIX, int64[::1]
+    uint64,
+    int64,
+    int64,
+    int64,
+    int64,
+    int64,
+    int64,
+    int64,
+    VECTOR,
+    int32[::1],
+    int64[::1],
+    int32[:, ::1],
+    MATRIX,
+    int64[::1],
 )
 # theta, velocity (replica, parameter) | index, weight (replica, step, k), count (replica, step), first step in the
 # block, steps, step size, momentum, nesterov | data | work

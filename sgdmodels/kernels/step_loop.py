@@ -85,7 +85,7 @@ def copy_into(target, source):
         int64[::1], VECTOR, int64[::1], int64, int64, float64, int64, VECTOR,
         MATRIX, MATRIX, VECTOR, int64[::1], float64[:, :, ::1],
         *DATA,
-        int32[::1], int32[:, :, ::1], float64[:, :, ::1], int64[:, ::1], MATRIX, MATRIX,
+        int32[:, ::1], int64[:, ::1], int32[:, :, ::1], float64[:, :, ::1], int64[:, ::1], MATRIX, MATRIX,
     )
 )  # fmt: skip
 def drive(
@@ -94,7 +94,7 @@ def drive(
     segment_starts, step_sizes, batch_sizes, samples, single, momentum, nesterov, parameters,
     theta, velocity, limit, diverged_at, snapshots,
     inputs, targets, constants, second_moment,
-    scratch, index, weight, count, saved, work,
+    scratch, state, index, weight, count, saved, work,
 ):  # fmt: skip
     """Take all replicas from step `start` through `stops`; after stop q copy theta to snapshots[:, slots[q]].
 
@@ -128,7 +128,7 @@ def drive(
                 for j in range(width):
                     law(
                         seed, replicas[group + j], BATCHES, step, steps, segment_starts[segment], samples, batch,
-                        parameters, scratch, index[j], weight[j], count[j],
+                        parameters, scratch[j], state[j], index[j], weight[j], count[j],
                     )  # fmt: skip
                 walk_group = walk_one if single and batch == 1 else walk_many
                 walk_group(

@@ -74,7 +74,7 @@ def random_batches(snapshots: Snapshots, replica: int, step: int, batch_size: in
     weight, count = np.empty((draws, width)), np.empty(draws, dtype=np.int64)
     LAWS[scheme](
         np.uint64(snapshots.seed), replica, MEASUREMENT, step * draws, draws, 0, n, batch_size, np.zeros(1),
-        np.arange(n, dtype=np.int32), index, weight, count,
+        np.arange(n, dtype=np.int32), np.full(2, -1), index, weight, count,
     )  # fmt: skip
     return Batches(index, weight, count, None)
 
