@@ -2,8 +2,8 @@
 
 Run from anywhere, with the package installed or on PYTHONPATH; needs gcc and dieharder.
 
-    python check.py                                 everything (about 50 minutes)
-    python check.py exact direct spacings short     some parts (about 12 minutes)
+    python check.py                                 everything (about 45 minutes)
+    python check.py exact direct spacings short     some parts (about 18 minutes)
     python check.py long --orderings replicas       one battery on some orderings
 """
 

@@ -69,7 +69,7 @@ def draw(
     count = np.zeros(steps, np.int64)
     scratch = np.arange(samples, dtype=np.int32)
     law(
-        np.uint64(SEED), replica, BATCHES, first, steps, 0, samples, batch, np.zeros(0), scratch, index,
+        np.uint64(SEED), replica, BATCHES, first, steps, 0, samples, batch, np.zeros(0), scratch, np.full(2, -1), index,
         np.zeros((steps, samples)), count,
     )  # fmt: skip
     return index, count
