@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import InvalidArgument, UnknownName
 
 FloatArray = NDArray[np.float64]
-LARGEST_INT32 = 2**31 - 1
+LARGEST_INTEGER = 2**62
 
 
 def float_array(name: str, value: ArrayLike, shape: Sequence[int | str]) -> FloatArray:
@@ -23,20 +23,22 @@ def float_array(name: str, value: ArrayLike, shape: Sequence[int | str]) -> Floa
     a transposed array is nearly always one whose samples do not come first.
     """
     wanted = "(" + ", ".join(str(s) for s in shape) + ("," if len(shape) == 1 else "") + ")"
-    if isinstance(value, np.ndarray):
-        if value.dtype != np.float64:
-            raise InvalidArgument(
-                f"{name} must be a float64 array of shape {wanted}, got dtype {value.dtype}; "
-                f"pass {name}.astype(numpy.float64)"
-            )
-        array = value
-    else:
-        try:
-            array = np.asarray(value, dtype=np.float64)
-        except (TypeError, ValueError) as problem:
-            raise InvalidArgument(
-                f"{name} must be a float64 array of shape {wanted}, got {type(value).__name__}: {problem}"
-            ) from None
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as problem:
+        raise InvalidArgument(
+            f"{name} must be a float64 array of shape {wanted}, got {type(value).__name__}: {problem}"
+        ) from None
+    if hasattr(value, "__array__"):
+        if array.dtype != np.float64:
+            advice = f"; pass {name}.astype(numpy.float64)" if array.dtype.kind in "fiub" else ""
+            raise InvalidArgument(f"{name} must be a float64 array of shape {wanted}, got dtype {array.dtype}{advice}")
+    elif array.dtype.kind not in "fiu":
+        raise InvalidArgument(
+            f"{name} must be a float64 array of shape {wanted}, got a {type(value).__name__} of dtype {array.dtype}"
+        )
+    if np.ma.is_masked(value):
+        raise InvalidArgument(f"{name} must not be masked; fill or drop its masked entries")
     fits = array.ndim == len(shape) and all(
         have > 0 if isinstance(want, str) else have == want for have, want in zip(array.shape, shape, strict=True)
     )
@@ -54,30 +56,30 @@ def float_array(name: str, value: ArrayLike, shape: Sequence[int | str]) -> Floa
             f"{name} must be finite, got {array[tuple(bad)]} at index {tuple(int(i) for i in bad)}; "
             "remove or impute such entries"
         )
-    return np.ascontiguousarray(array)
+    return np.array(array, dtype=np.float64, order="C")  # a copy: what the caller changes later changes nothing here
 
 
-def integer(name: str, value: Any, low: int, high: int | None = None, why: str = "") -> int:
-    """`value` as an int in low..high."""
+def integer(name: str, value: Any, low: int, high: int = LARGEST_INTEGER, why: str = "") -> int:
+    """`value` as an int in low..high; without `high`, as large as compiled code can hold."""
     try:
         number = operator.index(value)
     except TypeError:
         raise InvalidArgument(f"{name} must be an integer, got {value!r} of type {type(value).__name__}") from None
     if isinstance(value, bool | np.bool_):
         raise InvalidArgument(f"{name} must be an integer, got {value!r}")
-    if number < low or (high is not None and number > high):
-        bounds = f"at least {low}" if high is None else f"in {low}..{high}"
+    if not low <= number <= high:
+        bounds = f"at least {low}" if high == LARGEST_INTEGER and number < low else f"in {low}..{high}"
         raise InvalidArgument(f"{name} must be {bounds}{' ' + why if why else ''}, got {number}")
     return number
 
 
 def real(name: str, value: Any, low: float = 0.0, high: float = np.inf, *, open_low: bool = False) -> float:
     """`value` as a finite float in [low, high), or in (low, high) with `open_low`."""
-    if isinstance(value, bool | str):
+    if isinstance(value, bool | str | bytes):
         raise InvalidArgument(f"{name} must be a number, got {value!r}")
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InvalidArgument(f"{name} must be a number, got {value!r} of type {type(value).__name__}") from None
     if not np.isfinite(number) or number < low or number >= high or (open_low and number == low):
         left = f"> {low:g}" if open_low else f">= {low:g}"

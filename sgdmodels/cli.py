@@ -51,7 +51,7 @@ def demo(
     from .demo import BATCH_SIZES, edge_of_stochastic_stability
 
     suffixes = (".png", ".pdf", ".svg")
-    if output.suffix not in suffixes or not output.resolve().parent.is_dir():
+    if output.suffix.lower() not in suffixes or not output.resolve().parent.is_dir():
         typer.echo(f"--output must be in an existing folder and end in {', '.join(suffixes)}, got {output}", err=True)
         raise typer.Exit(2)
     started = time.perf_counter()

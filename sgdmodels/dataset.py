@@ -65,7 +65,7 @@ def record_dataset(run: _Run, done: int, interrupted: bool, seconds: float) -> x
         variables[name] = (dims, values[:, :done], labels(run.metrics, name))
     reached = steps[-1] if done else -1
     diverged = np.where((run.diverged_at >= 0) & (run.diverged_at <= reached), run.diverged_at, np.nan)
-    about = "first step at which the parameters were not finite or far beyond the start; NaN if none"
+    about = "step at which the parameters left the ball |theta| <= 1e6 max(1, |init|) for good; NaN if they did not"
     variables["diverged_at"] = ("replica", diverged, {"long_name": about, "units": "step"})
     stretch = np.maximum(np.searchsorted(run.plan.starts, steps, side="right") - 1, 0)
     coordinates = {
@@ -78,6 +78,8 @@ def record_dataset(run: _Run, done: int, interrupted: bool, seconds: float) -> x
     attributes = {
         **provenance(run.model),
         "dynamics": json.dumps(run.dynamics.describe()),
+        "metrics": json.dumps([metric.name for metric in run.metrics]),
+        "init_sha256": run.init_sha256,
         "sampling": run.sampling,
         "seed": str(run.seed),  # a 64-bit unsigned integer fits no netCDF attribute
         "steps": run.steps,

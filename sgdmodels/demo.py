@@ -79,9 +79,10 @@ def edge_of_stochastic_stability(
     for b in batch_sizes:
         parts = []
         for seed, recipe in recipes.items():
-            parts.append(
-                simulate(recipe.model, SGD(recipe.step_size, b), steps, recipe.init, seed=seed, progress=False)
-            )
+            run = simulate(recipe.model, SGD(recipe.step_size, b), steps, recipe.init, seed=seed, progress=False)
+            if run.attrs["interrupted"]:
+                raise KeyboardInterrupt
+            parts.append(run)
             yield None
         joined = xr.concat(parts, "replica", join="exact", coords="minimal", compat="override", combine_attrs="drop")
         runs[b] = joined.assign_coords(replica=list(seeds)).assign_attrs(samples=recipes[seeds[0]].model.samples)

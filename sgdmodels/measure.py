@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from .sampling import SCHEMES
 if TYPE_CHECKING:
     import xarray as xr
 
+RESERVED = ("params", "diverged_at", "replica", "step", "step_size", "batch_size", "training_batch_size", "parameter")
+
 
 def measure(
     model: Model,
@@ -32,7 +34,8 @@ def measure(
 
     theta: a vector (d,), or a stored run's ``run.params`` with dims (replica, step, parameter). Metrics that
     depend on the batch size get a dim batch_size. Where a metric draws random batches, `seed` fixes them and
-    ``NAME_standard_error`` says how far off the mean may be.
+    ``NAME_standard_error`` says how far off the mean may be. On large problems name the metrics: minibatch_lambda_max
+    needs dense eigenvalues of many batches, mean_square_sharpness O(n d^3) an iteration.
 
     Raises InvalidArgument naming the argument.
 
@@ -54,14 +57,23 @@ def measure(
 
 
 def evaluate(metrics: Sequence[Metric], points: Snapshots) -> Iterator[tuple[str, FloatArray]]:
-    """(variable name, values) of every metric, standard errors included."""
+    """(variable name, values) of every metric, standard errors included; NaN wherever a value is not finite."""
     for metric in metrics:
-        values = metric.evaluate(points)
-        if isinstance(values, tuple):
-            values, error = values
-            yield f"{metric.name}_standard_error", error
-        values[~points.alive] = np.nan
-        yield metric.name, values
+        with np.errstate(all="ignore"):  # a step size past the edge overflows on its way out: data, not a warning
+            values = metric.evaluate(points)
+        value, *error = values if isinstance(values, tuple) else (values,)
+        names = (metric.name, f"{metric.name}_standard_error")
+        for name, array in zip(names, (value, *error), strict=False):
+            checked = np.array(array, dtype=np.float64)
+            shape = (*points.shape, len(points.batch_sizes)) if metric.per_batch_size else points.shape
+            if checked.shape != shape:
+                raise InvalidArgument(
+                    f"metric {metric.name!r} must give an array of shape {shape} (replica, step"
+                    f"{', batch_size' if metric.per_batch_size else ''}), got {checked.shape}"
+                )
+            checked[~np.isfinite(checked)] = np.nan
+            checked[~points.alive] = np.nan
+            yield name, checked
 
 
 def checked_metrics(metrics: Any) -> tuple[Metric, ...]:
@@ -69,16 +81,24 @@ def checked_metrics(metrics: Any) -> tuple[Metric, ...]:
     known = {metric.name: metric for metric in METRICS}
     if isinstance(metrics, str | Metric):
         metrics = (metrics,)
-    return tuple(m if isinstance(m, Metric) else known[one_of("metrics", m, known)] for m in metrics)
+    if not isinstance(metrics, Iterable):
+        raise InvalidArgument(f"metrics must be names such as ('loss', 'lambda_max'), got {metrics!r}")
+    chosen = tuple(m if isinstance(m, Metric) else known[one_of("metrics", m, known)] for m in metrics)
+    names = [m.name for m in chosen]
+    taken = sorted({name for name in names if name in RESERVED or names.count(name) > 1})
+    if taken:
+        raise InvalidArgument(f"metrics must have distinct names other than {', '.join(RESERVED)}, got {taken}")
+    return chosen
 
 
 def checked_batch_sizes(model: Model, batch_size: Any) -> tuple[int, ...]:
     """One or several batch sizes in 1..n, distinct."""
-    sizes = batch_size if isinstance(batch_size, Sequence | np.ndarray) else [batch_size]
+    single = np.ndim(batch_size) == 0 and not isinstance(batch_size, set | frozenset | Iterator)
+    sizes = [batch_size] if single else list(batch_size)
     why = "(the number of samples)"
     checked = tuple(integer("batch_size", b, 1, model.samples, why) for b in sizes)
     if not checked or len(set(checked)) != len(checked):
-        raise InvalidArgument(f"batch_size must be one or more distinct sizes, got {list(sizes)}")
+        raise InvalidArgument(f"batch_size must be one or more distinct sizes, got {sizes}")
     return checked
 
 
@@ -89,6 +109,8 @@ def _stack(model: Model, theta: Any) -> tuple[FloatArray, np.ndarray, np.ndarray
             raise InvalidArgument(
                 f"theta must have dims (replica, step, parameter={model.dim}), got {dict(theta.sizes)}; pass run.params"
             )
+        if theta.dtype != np.float64:
+            raise InvalidArgument(f"theta must be float64, got {theta.dtype}; pass theta.astype(float)")
         return np.ascontiguousarray(theta.values), theta.replica.values, theta.step.values
     point = float_array("theta", theta, (model.dim,))
     return point[None, None, :].copy(), np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)

@@ -21,17 +21,22 @@ EDGE: dict[str, Any] = {"color": "0.25", "linewidth": 1.0, "linestyle": (0, (4, 
 PLATEAU = 0.6  # the last 60 % of a run
 
 
+def recorded(run: xr.Dataset, metric: str) -> xr.DataArray:
+    """A variable of a run, or an error that lists those it has."""
+    if metric not in run:
+        names = ", ".join(str(name) for name in run.data_vars)
+        raise InvalidArgument(f"metric {metric!r} was not recorded; this run has {names}")
+    return run[metric]
+
+
 def scaled(run: xr.Dataset, metric: str) -> xr.DataArray:
     """A curvature of `run` times step_size / 2, at the training batch size if it depends on one; survivors only."""
-    if metric not in run:
-        recorded = ", ".join(str(name) for name in run.data_vars)
-        raise InvalidArgument(f"metric {metric!r} was not recorded; this run has {recorded}")
-    values = run[metric]
+    values = recorded(run, metric)
     if "batch_size" in values.dims:
-        if run.sizes["batch_size"] == 1:
-            values = values.isel(batch_size=0)
-        else:
-            values = values.sel(batch_size=run.training_batch_size)
+        missing = set(run.training_batch_size.values.tolist()) - set(run.batch_size.values.tolist())
+        if missing:
+            raise InvalidArgument(f"metric {metric!r} was not recorded at the training batch size {sorted(missing)}")
+        values = values.sel(batch_size=run.training_batch_size)
     return (values * run.step_size / 2).isel(replica=np.isnan(run.diverged_at.values))
 
 
@@ -60,7 +65,7 @@ def curvature(
 ) -> Axes:
     """step_size * `metric` / 2 against steps, with the edge at 1."""
     axes = plt.subplots()[1] if ax is None else ax
-    name = run[metric].attrs.get("long_name", metric) if metric in run else metric
+    name = recorded(run, metric).attrs.get("long_name", metric)
     band(scaled(run, metric), axes, smooth=smooth, label=survivors(run, name if label is None else label), **style)
     axes.axhline(1, **EDGE)
     axes.set(xlabel="step", ylabel=r"$\eta\,\times$ sharpness / 2")
@@ -84,7 +89,7 @@ def stability(run: xr.Dataset, ax: Axes | None = None, *, smooth: int = 1) -> Ax
 def loss(run: xr.Dataset, ax: Axes | None = None, *, smooth: int = 1, label: str = "loss", **style: Any) -> Axes:
     """Full-batch loss against steps; logarithmic where it is positive."""
     axes = plt.subplots()[1] if ax is None else ax
-    values = run.loss.isel(replica=np.isnan(run.diverged_at.values))
+    values = recorded(run, "loss").isel(replica=np.isnan(run.diverged_at.values))
     band(values, axes, smooth=smooth, label=survivors(run, label), **style)
     if values.size and bool((values > 0).all()):
         axes.set_yscale("log")

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .arguments import one_of
+
 SCHEMES = ("without_replacement", "with_replacement", "epoch", "bernoulli")
 
 
@@ -35,6 +37,7 @@ def noise_coefficients(samples: int, batch_size: int, sampling: str = "without_r
     (0.0, 1.0, 0.2)
     """
     n, b = samples, batch_size
+    one_of("sampling", sampling, SCHEMES)
     if sampling == "with_replacement":
         return NoiseCoefficients(1 / b, 1 / b**2)
     if sampling == "bernoulli":

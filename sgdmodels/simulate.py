@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 DIVERGENCE_FACTOR = 1e6  # |theta|_inf beyond this times max(1, |theta_0|_inf) counts as diverged
 CHUNK_SECONDS = 0.25
 CHUNK_BYTES = 2**25
+MEMORY_SHARE = 0.8
 BLOCK_PAIRS = 4096  # (index, weight) pairs a law fills at a time, per replica
 COUNTER_LIMIT = 2**63
 
@@ -56,9 +58,9 @@ def simulate(
     it are evaluated (default: that of the dynamics). Recorded steps: 0, record_every, 2 record_every, ..., and `steps`.
 
     Returns a Dataset with dims (replica, step) and batch_size where a metric depends on it; `diverged_at`
-    (replica) is the first step at which a replica was not finite or beyond 1e6 max(1, |init|), NaN if it never was.
-    From then on it
-    is frozen and its records are NaN. Ctrl-C returns the records made so far, with attrs["interrupted"] = 1.
+    (replica) is the step at which a replica left the ball |theta|_inf <= 1e6 max(1, |init|_inf), if it was still
+    outside at the next multiple of 64 steps or at the end, else NaN. From then on it is frozen and its records are NaN.
+    Ctrl-C returns the records made so far, with attrs["interrupted"] = 1.
 
     Raises InvalidArgument before any work starts. A step size past the edge is no error.
 
@@ -68,8 +70,10 @@ def simulate(
     >>> dict(run.loss.sizes), bool((run.loss[:, -1] < 1e-9).all())
     ({'replica': 3, 'step': 3}, True)
     """
-    run = _Run(model, dynamics, steps, init, replicas, record_every, metrics, batch_size, seed, keep_params, threads)
-    return run.go(progress)
+    run = _Run(
+        model, dynamics, steps, init, replicas, record_every, metrics, batch_size, seed, keep_params, threads, progress
+    )
+    return run.go()
 
 
 class _Run:
@@ -77,7 +81,7 @@ class _Run:
 
     def __init__(
         self, model: Any, dynamics: Any, steps: Any, init: Any, replicas: Any, record_every: Any, metrics: Any,
-        batch_size: Any, seed: Any, keep_params: Any, threads: Any,
+        batch_size: Any, seed: Any, keep_params: Any, threads: Any, progress: Any,
     ) -> None:  # fmt: skip
         if not isinstance(model, Model):
             raise InvalidArgument(f"model must be a loss such as sm.models.LeastSquares(...), got {model!r}")
@@ -97,10 +101,18 @@ class _Run:
                 f"steps must be below {COUNTER_LIMIT // (1000 * model.samples)} for {model.samples} samples "
                 f"(the 64-bit counter of random numbers would repeat), got {self.steps}"
             )
-        self.replicas = _replica_ids(replicas)
+        if not isinstance(keep_params, bool):
+            raise InvalidArgument(f"keep_params must be True or False, got {keep_params!r}")
+        ids = _replica_ids(replicas)
+        self._check_memory(keep_params, len(ids))
+        self.replicas = np.array(ids, dtype=np.int64)
         self.threads = integer("threads", _available_cpus() if threads is None else threads, 1)
         self.keep_params = bool(keep_params)
+        if progress not in (None, True, False):
+            raise InvalidArgument(f"progress must be True, False or None (in a terminal only), got {progress!r}")
+        self.progress = progress
         self.theta = self._initial_parameters(init)
+        self.init_sha256 = hashlib.sha256(self.theta.tobytes()).hexdigest()
         self.velocity = aligned((len(self.replicas), model.dim if self.plan.momentum else 1))
         self.limit = DIVERGENCE_FACTOR * np.maximum(1.0, np.abs(self.theta).max(axis=1))
         self.diverged_at = np.full(len(self.replicas), -1, dtype=np.int64)
@@ -110,25 +122,40 @@ class _Run:
 
     def _initial_parameters(self, init: ArrayLike) -> FloatArray:
         count, dim = len(self.replicas), self.model.dim
-        shape = (count, dim) if np.ndim(init) == 2 else (dim,)
+        try:
+            shape = (count, dim) if np.ndim(init) == 2 else (dim,)
+        except ValueError:  # ragged: float_array says so
+            shape = (dim,)
         theta = aligned((count, dim))
         theta[...] = float_array("init", init, shape)
         return theta
 
-    def go(self, progress: bool | None) -> xr.Dataset:
+    def _check_memory(self, keep_params: Any, replicas: int) -> None:
+        """Refuse a run whose records would not fit before it starts."""
+        numbers = sum(len(self.batch_sizes) if m.per_batch_size else 1 for m in self.metrics)
+        each = numbers + (self.model.dim if keep_params else 0)
+        records = self.steps // self.record_every + 2
+        need = 8 * replicas * (records * each + 8 * self.model.dim)
+        if need > MEMORY_SHARE * _physical_memory():
+            raise InvalidArgument(
+                f"steps={self.steps}, record_every={self.record_every} and {replicas} replicas give {records} records "
+                f"each, {need / 1e9:.3g} GB in all, more than this machine's memory; raise record_every"
+            )
+
+    def go(self) -> xr.Dataset:
         """Step, record, and stop early but whole on Ctrl-C."""
         started = time.perf_counter()
         workers = self._workers()
         done, interrupted = 0, False
         label = type(self.dynamics).__name__
-        with Progress(self.steps, label, progress) as bar, ThreadPoolExecutor(self.threads) as pool:
+        with Progress(self.steps, label, self.progress) as bar, ThreadPoolExecutor(self.threads) as pool:
             try:
                 step, length = 0, CHECK_EVERY
                 per_record = 8 * self.theta.size
                 while done < len(self.recorded):
                     clock = time.perf_counter()
-                    longest = max(1, CHUNK_BYTES // per_record) * self.record_every
-                    end = min(self.steps, step + min(length, max(longest, CHECK_EVERY)))
+                    longest = max(1, CHUNK_BYTES // per_record) * self.record_every // CHECK_EVERY * CHECK_EVERY
+                    end = min(self.steps, step + max(CHECK_EVERY, min(length, longest)))
                     records = slice(done, int(np.searchsorted(self.recorded, end, side="right")))
                     self._advance(pool, workers, step, end, records)
                     step, done = end, records.stop
@@ -143,12 +170,14 @@ class _Run:
     def _workers(self) -> list[_Worker]:
         count = len(self.replicas)
         groups = -(-count // GROUP)
-        shares = min(groups, 1 if self.threads == 1 else 4 * self.threads)
+        records = -(-CHECK_EVERY // self.record_every)  # of the shortest chunk
+        fitting = -(-8 * records * self.theta.size // CHUNK_BYTES)
+        shares = min(groups, max(fitting, 1 if self.threads == 1 else 4 * self.threads))
         edges = [GROUP * (groups * k // shares) for k in range(shares)] + [count]
         return [_Worker(self, slice(a, b)) for a, b in pairwise(edges)]
 
     def _advance(self, pool: ThreadPoolExecutor, workers: list[_Worker], start: int, end: int, records: slice) -> None:
-        """All workers from `start` to `end`; none is left running when this returns or raises."""
+        """All workers from `start` to `end`."""
         if len(workers) == 1:
             workers[0].advance(start, end, records)
             return
@@ -164,7 +193,7 @@ class _Run:
         """Put the values of one worker's replicas and records in their place."""
         if name not in self.results:  # two workers may both find it missing: setdefault keeps one array
             shape = (len(self.replicas), len(self.recorded), *values.shape[2:])
-            self.results.setdefault(name, np.full(shape, np.nan))
+            self.results.setdefault(name, np.empty(shape))  # rows beyond the last record are never shown
         self.results[name][rows, records] = values
 
 
@@ -220,13 +249,21 @@ class _Worker:
             run.store("params", self.rows, records, snapshots)
 
 
-def _replica_ids(replicas: Any) -> np.ndarray:
-    if isinstance(replicas, Iterable) and not isinstance(replicas, str):
-        ids = [integer("replicas", r, 0, 2**62) for r in replicas]
-        if not ids or len(set(ids)) != len(ids):
-            raise InvalidArgument(f"replicas must be a number or distinct ids, got {ids}")
-        return np.array(ids, dtype=np.int64)
-    return np.arange(integer("replicas", replicas, 1), dtype=np.int64)
+def _physical_memory() -> float:
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not every system tells
+        return np.inf
+
+
+def _replica_ids(replicas: Any) -> range | list[int]:
+    """Ids 0, 1, ... of a number of replicas, or those given, not yet in memory."""
+    if np.ndim(replicas) == 0 and not isinstance(replicas, set | frozenset | Iterator):
+        return range(integer("replicas", replicas, 1))
+    ids = [integer("replicas", r, 0) for r in replicas]
+    if not ids or len(set(ids)) != len(ids):
+        raise InvalidArgument(f"replicas must be a number or distinct ids, got {ids}")
+    return ids
 
 
 def _available_cpus() -> int:

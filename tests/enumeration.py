@@ -40,11 +40,10 @@ def expectations(g: np.ndarray, h: np.ndarray, b: int, sampling: str) -> dict[st
     alive = np.array([a @ a > 0 for a in gb])
     ratios = np.array([a @ c @ a / (a @ a) if a @ a > 0 else 0.0 for a, c in zip(gb, hb, strict=True)])
     tops = np.array([np.linalg.eigvalsh(c)[-1] for c in hb])
-    nonempty = np.array([len(batch) > 0 for batch, _ in batches])
     return {
         "batch_sharpness": mean(lambda a, c: a @ c @ a) / square,
         "ias": interaction / square,
         "gni": interaction / float(g.mean(axis=0) @ g.mean(axis=0)),
         "batch_sharpness_mean_ratio": float(np.average(ratios[alive], weights=p[alive])),
-        "minibatch_lambda_max": float(np.average(tops[nonempty], weights=p[nonempty])),
+        "minibatch_lambda_max": float(np.average(tops, weights=p)),  # an empty batch has a Hessian of zero
     }

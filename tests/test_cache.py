@@ -56,3 +56,20 @@ def test_a_read_only_cache_folder_still_runs(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("a file where a folder should be")
     assert python(STEP, PACKAGE.parent, blocked)[0] == "0.5"
+
+
+def test_a_loss_defined_in_a_console_has_kernels_too(tmp_path: Path) -> None:
+    """No source file to hash: its bytecode tells versions apart."""
+    code = """
+import numpy as np, sgdmodels as sm
+from sgdmodels.kernels.compile import inline
+from sgdmodels.models.least_squares import KERNELS
+from dataclasses import replace
+@inline
+def mean_loss(parts, samples, inputs, targets, constants, work):
+    return 42.0
+class Mine(sm.models.LeastSquares):
+    kernels = replace(KERNELS, mean_loss=mean_loss)
+print(float(sm.measure(Mine([[1.0]], [1.0]), [0.0], metrics=("loss",)).loss))
+"""
+    assert python(code, PACKAGE.parent, tmp_path) == ["42.0"]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
 import sgdmodels as sm
 
@@ -70,6 +71,35 @@ BAD: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
     "metric batch size": (lambda: run(batch_size=[1, 7]), ("batch_size", "1..6", "got 7")),
     "no batch size": (lambda: sm.measure(MODEL, ZERO, batch_size=[]), ("batch_size", "[]")),
     "measure unknown sampling": (lambda: sm.measure(MODEL, ZERO, sampling="iid"), ("sampling", "'iid'")),
+    "records beyond memory": (lambda: run(steps=10**13, record_every=1), ("steps", "GB", "raise record_every")),
+    "replicas beyond memory": (lambda: run(replicas=10**13), ("replicas", "GB")),
+    "record_every of 100 bits": (lambda: run(record_every=10**30), ("record_every", str(10**30))),
+    "step size of 1300 bits": (lambda: sm.GD(10**400), ("step_size", "number")),
+    "no metrics": (lambda: run(metrics=None), ("metrics", "None")),
+    "a metric twice": (lambda: run(metrics=("loss", "loss")), ("metrics", "loss")),
+    "ragged init": (lambda: run(init=[[0.0], [0.0, 1.0]]), ("init", "list")),
+    "text as numbers": (lambda: run(init=["1", "2"]), ("init", "list")),
+    "init of a tensor that wants gradients": (lambda: run(init=torch.zeros(2, requires_grad=True)), ("init", "Tensor")),
+    "masked init": (lambda: run(init=np.ma.array([1.0, 2.0], mask=[True, False])), ("init", "masked")),
+    "progress of text": (lambda: run(progress="no"), ("progress", "'no'")),
+    "oblong hessians": (lambda: sm.theory.mean_square_sharpness(np.ones((2, 3, 2)), 1), ("hessians", "(2, 3, 2)")),
+    "asymmetric hessians": (
+        lambda: sm.theory.mean_square_sharpness([[[1.0, 1.0], [0.0, 1.0]]], 1),
+        ("hessians", "symmetric"),
+    ),
+    "metric of the wrong shape": (
+        lambda: run(metrics=(sm.Metric("mine", "mine", "1", lambda s: np.zeros(3)),)),
+        ("'mine'", "(1, 2)", "(3,)"),
+    ),
+    "metric with a taken name": (
+        lambda: run(metrics=(sm.Metric("diverged_at", "mine", "1", lambda s: s.theta[..., 0]),)),
+        ("metrics", "diverged_at"),
+    ),
+    "plot at another batch size": (
+        lambda: sm.plot.stability(run(batch_size=[1, 4])),  # type: ignore[arg-type]
+        ("batch_sharpness", "training batch size", "[2]"),
+    ),
+    "plot of a loss not recorded": (lambda: sm.plot.loss(run(metrics=("ias",))), ("'loss'", "ias")),  # type: ignore[arg-type]
     "recipe seed": (lambda: sm.recipes.slow_tail_network(-1), ("seed", "got -1")),
     "plot of what was not recorded": (lambda: sm.plot.curvature(run(metrics=("loss",)), "ias"), ("'ias'", "loss")),  # type: ignore[arg-type]
 }
@@ -89,3 +119,4 @@ def test_lists_and_strided_vectors_are_welcome() -> None:
     assert sm.models.LeastSquares([[1, 2], [3, 4]], [0, 1]).loss([0, 0]) == 0.25
     columns = np.eye(2)
     assert MODEL.hvp(ZERO, columns[:, 0]).shape == (2,)
+    assert run(replicas=np.array(2), batch_size=np.array(4)).sizes["replica"] == 2  # type: ignore[attr-defined]

@@ -101,6 +101,73 @@ def test_divergence_does_not_depend_on_how_the_run_is_cut(monkeypatch: pytest.Mo
         np.testing.assert_array_equal(run.loss, runs[0].loss)
 
 
+def test_an_excursion_that_returns_is_no_divergence_however_it_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Either of two samples: h = 1e7 throws theta out, h = 1 puts it to 0; only the 64-step looks decide."""
+    model = sm.models.Quadratics(np.array([[[1e7]], [[1.0]]]), np.zeros((2, 1)))
+    outcomes = []
+    for every, seconds in ((1, 0.25), (7, 0.25), (64, 0.25), (1000, 0.25), (7, 0.0)):
+        monkeypatch.setattr(simulate_module, "CHUNK_SECONDS", seconds)
+        run = sm.simulate(
+            model, sm.SGD(1.0, 1), 200, np.ones(1), replicas=40, record_every=every, metrics=(), keep_params=True
+        )
+        outcomes.append((run.diverged_at.values, run.params.values[:, -1]))
+    for diverged_at, last in outcomes[1:]:
+        np.testing.assert_array_equal(diverged_at, outcomes[0][0])
+        np.testing.assert_array_equal(last, outcomes[0][1])
+
+
+def test_a_chunk_limited_by_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    inputs = rng.standard_normal((200, 40))
+    inputs[0, 0] = np.sqrt(1e7)
+    model = sm.models.LeastSquares(inputs, np.ones(200))
+    runs = []
+    for size in (2**25, 2**12):
+        monkeypatch.setattr(simulate_module, "CHUNK_BYTES", size)
+        runs.append(
+            sm.simulate(model, sm.SGD(1e-2, 1), 500, np.zeros(40), replicas=30, record_every=50, metrics=("loss",))
+        )
+    np.testing.assert_array_equal(runs[0].diverged_at, runs[1].diverged_at)
+    np.testing.assert_array_equal(runs[0].loss, runs[1].loss)
+
+
+def test_numpy_numbers_are_numbers() -> None:
+    for b in np.array([2, 3]):
+        dynamics = sm.SGD(np.float32(0.125), b, momentum=np.float64(0.5))
+        run = sm.simulate(least_squares(), dynamics, np.int64(10), np.ones(3), metrics=())
+        assert json.loads(run.attrs["dynamics"])["batch_size"] == int(b)
+        assert hash(dynamics) == hash(sm.SGD(0.125, int(b), momentum=0.5))
+
+
+def test_a_dynamics_keeps_its_own_copy_of_a_schedule() -> None:
+    schedule = [(0, 0.1), (5, 0.2)]
+    dynamics = sm.GD(schedule)
+    schedule[0] = (0, -1.0)
+    assert dynamics.step_size == ((0, 0.1), (5, 0.2))
+
+
+def test_a_loss_keeps_its_own_copy_of_the_data() -> None:
+    inputs, targets = np.eye(2), np.ones(2)
+    model = sm.models.LeastSquares(inputs, targets)
+    inputs *= 2
+    targets *= 3
+    assert model.loss(np.zeros(2)) == 0.5
+    assert float(sm.measure(model, np.zeros(2), metrics=("loss",)).loss) == 0.5
+
+
+def test_overflow_on_the_way_out_neither_raises_nor_warns() -> None:
+    rng = np.random.default_rng(1)
+    model = sm.models.DiagonalNetwork(rng.standard_normal((20, 7)), np.ones(20), depth=32, form="difference")
+    metrics = [m.name for m in sm.METRICS]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run = sm.simulate(
+            model, sm.SGD(1e-6, 2), 40, np.full(14, 1.2) + 0.1 * rng.random(14), record_every=1, metrics=metrics
+        )
+    for name in metrics:
+        assert not np.isinf(run[name].values).any(), name
+
+
 def test_super_exponential_divergence_stays_quiet() -> None:
     """A cubic gradient overflows within a few steps: inf and NaN must not raise, warn or stop the others."""
     model = sm.models.DiagonalNetwork([[1.0], [2.0]], [1.0, 1.0], depth=4)

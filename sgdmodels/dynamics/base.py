@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -38,8 +38,6 @@ class Plan:
 class Dynamics(ABC):
     """Base of all models of SGD. Subclasses are frozen dataclasses that check their fields when made."""
 
-    name: ClassVar[str]
-
     @abstractmethod
     def plan(self, samples: int) -> Plan:
         """The law and schedules for a loss with `samples` samples; raises InvalidArgument if they do not fit."""
@@ -53,12 +51,19 @@ def checked_step_size(value: Any) -> tuple[tuple[int, float], ...]:
     return checked_schedule("step_size", value, lambda name, v: real(name, v, open_low=True))
 
 
-def checked_momentum(momentum: Any, nesterov: Any) -> None:
-    real("momentum", momentum, 0.0, 1.0)
+def checked_momentum(momentum: Any, nesterov: Any) -> float:
+    """momentum in [0, 1) as a float, once it is known to fit `nesterov`."""
+    value = real("momentum", momentum, 0.0, 1.0)
     if not isinstance(nesterov, bool):
         raise InvalidArgument(f"nesterov must be True or False, got {nesterov!r}")
     if nesterov and momentum == 0:
         raise InvalidArgument("nesterov=True needs momentum > 0, got momentum=0.0; set momentum or drop nesterov")
+    return value
+
+
+def plain(schedule: tuple[tuple[int, Any], ...]) -> Any:
+    """A checked schedule as a dynamics keeps it: a plain number if it is constant, else a tuple of pairs."""
+    return schedule[0][1] if len(schedule) == 1 else schedule
 
 
 def segments(step_size: Any, batch_size: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

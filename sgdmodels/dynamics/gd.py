@@ -11,10 +11,9 @@ below :math:`2(1+\beta)/(\eta(1+2\beta))`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ..kernels.batches import full_batch
-from .base import Dynamics, Plan, checked_momentum, checked_step_size, segments
+from .base import Dynamics, Plan, checked_momentum, checked_step_size, plain, segments
 from .schedules import Schedule
 
 
@@ -30,12 +29,11 @@ class GD(Dynamics):
     step_size: Schedule
     momentum: float = 0.0
     nesterov: bool = False
-    name: ClassVar[str] = "GD"
 
     def __post_init__(self) -> None:
-        checked_step_size(self.step_size)
-        checked_momentum(self.momentum, self.nesterov)
+        object.__setattr__(self, "step_size", plain(checked_step_size(self.step_size)))
+        object.__setattr__(self, "momentum", checked_momentum(self.momentum, self.nesterov))
 
     def plan(self, samples: int) -> Plan:
         starts, step_sizes, batch_sizes = segments(self.step_size, ((0, samples),))
-        return Plan(full_batch, samples, starts, step_sizes, batch_sizes, float(self.momentum), self.nesterov)
+        return Plan(full_batch, samples, starts, step_sizes, batch_sizes, self.momentum, self.nesterov)

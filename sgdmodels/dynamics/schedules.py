@@ -16,6 +16,8 @@ Schedule = float | int | Sequence[tuple[int, float]]
 
 def checked_schedule(name: str, value: Any, check: Callable[[str, Any], Any]) -> tuple[tuple[int, Any], ...]:
     """`value` as ((0, v0), (start1, v1), ...), each value passed through `check(name, value)`."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        value = value.tolist()
     if not isinstance(value, list | tuple):
         return ((0, check(name, value)),)
     if not value or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in value):

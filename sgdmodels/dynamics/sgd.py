@@ -16,12 +16,11 @@ On an interpolating quadratic SGD is mean-square stable exactly when :math:`\eta
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ..arguments import integer, one_of
 from ..kernels.batches import LAWS
 from ..sampling import SCHEMES
-from .base import Dynamics, Plan, checked_momentum, checked_step_size, segments
+from .base import Dynamics, Plan, checked_momentum, checked_step_size, plain, segments
 from .schedules import Schedule, checked_schedule
 
 
@@ -39,13 +38,13 @@ class SGD(Dynamics):
     sampling: str = "without_replacement"
     momentum: float = 0.0
     nesterov: bool = False
-    name: ClassVar[str] = "SGD"
 
     def __post_init__(self) -> None:
-        checked_step_size(self.step_size)
-        checked_schedule("batch_size", self.batch_size, lambda name, b: integer(name, b, 1))
+        batch_size = checked_schedule("batch_size", self.batch_size, lambda name, b: integer(name, b, 1))
+        object.__setattr__(self, "step_size", plain(checked_step_size(self.step_size)))
+        object.__setattr__(self, "batch_size", plain(batch_size))
+        object.__setattr__(self, "momentum", checked_momentum(self.momentum, self.nesterov))
         one_of("sampling", self.sampling, SCHEMES)
-        checked_momentum(self.momentum, self.nesterov)
 
     def plan(self, samples: int) -> Plan:
         why = "(the number of samples; use sm.GD for the full batch)"
@@ -53,6 +52,4 @@ class SGD(Dynamics):
         starts, step_sizes, batch_sizes = segments(self.step_size, schedule)
         width = samples if self.sampling == "bernoulli" else int(batch_sizes.max())
         single = self.sampling != "bernoulli"
-        return Plan(
-            LAWS[self.sampling], width, starts, step_sizes, batch_sizes, float(self.momentum), self.nesterov, single
-        )
+        return Plan(LAWS[self.sampling], width, starts, step_sizes, batch_sizes, self.momentum, self.nesterov, single)

@@ -116,6 +116,15 @@ def kernel(signature: Any) -> Callable[[Callable[..., Any]], Kernel]:
     return lambda function: Kernel(function, signature)
 
 
+def _source(function: Callable[..., Any]) -> bytes:
+    """Text of the module that holds a function from outside the package; of notebooks and consoles, its bytecode."""
+    try:
+        return inspect.getsource(inspect.getmodule(function) or function).encode()
+    except (OSError, TypeError):
+        code = function.__code__
+        return repr((code.co_code, code.co_consts, code.co_names)).encode()
+
+
 def rebind(function: Callable[..., Any], **names: Any) -> Any:
     """A copy of `function` in which the global `names` mean the given device functions.
 
@@ -125,10 +134,9 @@ def rebind(function: Callable[..., Any], **names: Any) -> Any:
     digest = hashlib.sha256()
     for name, target in sorted(names.items()):
         python = getattr(target, "py_func", target)
-        module = inspect.getmodule(python)
         digest.update(f"{name} {python.__module__}.{python.__qualname__}".encode())
-        if module is not None and not Path(inspect.getfile(python)).is_relative_to(PACKAGE):
-            digest.update(inspect.getsource(module).encode())
+        if not Path(inspect.getfile(python)).is_relative_to(PACKAGE):
+            digest.update(_source(python))
     copy = python_types.FunctionType(function.__code__, {**function.__globals__, **names}, function.__name__)
     copy.__qualname__ = f"{function.__qualname__.split('__')[0]}__{digest.hexdigest()[:16]}"
     copy.__module__ = function.__module__

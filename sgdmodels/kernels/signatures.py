@@ -27,10 +27,10 @@ LAW = void(
     MATRIX,
     int64[::1],
 )
-# theta, velocity (replica, parameter) | index, weight (replica, step, k), count (replica, step), first step in the
-# block, steps, step size, momentum, nesterov | data | work
+# theta, velocity (replica, parameter) | index, weight (replica, step, k), count (replica, step), steps, step size,
+# momentum, nesterov | data | work
 WALK = void(
-    MATRIX, MATRIX, int32[:, :, ::1], float64[:, :, ::1], int64[:, ::1], int64, int64, float64, float64, int64,
+    MATRIX, MATRIX, int32[:, :, ::1], float64[:, :, ::1], int64[:, ::1], int64, float64, float64, int64,
     *DATA, MATRIX,
 )  # fmt: skip
 LAW_FUNCTION = types.FunctionType(LAW)

@@ -16,22 +16,22 @@ CHECK_EVERY = 64  # steps between two looks for divergence
 
 
 def walk_single(
-    theta, velocity, index, weight, count, first, steps, step_size, momentum, nesterov,
+    theta, velocity, index, weight, count, steps, step_size, momentum, nesterov,
     inputs, targets, constants, second_moment, work,
 ):  # fmt: skip
     """Template: plain descent with batches of one sample (a known count lets the loss fuse its loops)."""
-    for s in range(first, first + steps):
+    for s in range(steps):
         for j in range(theta.shape[0]):
             parts = split(theta[j], inputs, constants)
             add_gradient(parts, index[j, s], weight[j, s], 1, -step_size, inputs, targets, constants, work, parts)
 
 
 def walk(
-    theta, velocity, index, weight, count, first, steps, step_size, momentum, nesterov,
+    theta, velocity, index, weight, count, steps, step_size, momentum, nesterov,
     inputs, targets, constants, second_moment, work,
 ):  # fmt: skip
     """Template: plain descent, theta <- theta - step_size * sum_k weight_k g_(index_k), in place."""
-    for s in range(first, first + steps):
+    for s in range(steps):
         for j in range(theta.shape[0]):
             parts = split(theta[j], inputs, constants)
             add_gradient(
@@ -40,13 +40,13 @@ def walk(
 
 
 def walk_momentum(
-    theta, velocity, index, weight, count, first, steps, step_size, momentum, nesterov,
+    theta, velocity, index, weight, count, steps, step_size, momentum, nesterov,
     inputs, targets, constants, second_moment, work,
 ):  # fmt: skip
     """Template: v <- momentum v + g, then theta <- theta - step_size v, or (Nesterov) - step_size (g + momentum v)."""
     size = theta.shape[1]
     gradient = work[WORK_ROWS - 1, :size]
-    for s in range(first, first + steps):
+    for s in range(steps):
         for j in range(theta.shape[0]):
             for k in range(size):
                 gradient[k] = 0.0
@@ -78,6 +78,15 @@ def copy_into(target, source):
         target[k] = source[k]
 
 
+@inline
+def record(theta, diverged_at, group, width, slot, snapshots):
+    """Copy the replicas of a group to their snapshots, NaN for those that have diverged."""
+    if slot >= 0:
+        for j in range(width):
+            for k in range(theta.shape[1]):
+                snapshots[group + j, slot, k] = theta[group + j, k] if diverged_at[group + j] < 0 else np.nan
+
+
 @kernel(
     void(
         LAW_FUNCTION, WALK_FUNCTION, WALK_FUNCTION,
@@ -96,67 +105,79 @@ def drive(
     inputs, targets, constants, second_moment,
     scratch, state, index, weight, count, saved, work,
 ):  # fmt: skip
-    """Take all replicas from step `start` through `stops`; after stop q copy theta to snapshots[:, slots[q]].
+    """Take all replicas from step `start` (a multiple of CHECK_EVERY) through stops[-1]; after step stops[q] copy theta
+    to snapshots[:, slots[q]].
 
-    Blocks end on multiples of their length (a power of two), on stops and on schedule changes, never elsewhere, so
-    the steps at which divergence is looked for do not depend on how a run is cut into calls. The reported step
-    is exact: the block is walked again one step at a time. A diverged replica stays where its last block began.
+    Divergence is looked for at multiples of CHECK_EVERY and at the last stop, whatever the stops, blocks and calls in
+    between; the stretch since the last look is then walked again one step at a time to find the first step outside.
+    An excursion that is back by then is a catapult. A diverged replica stays where its last stretch began.
     """
     block = index.shape[1]
+    last = stops[stops.shape[0] - 1]
     for group in range(0, theta.shape[0], index.shape[0]):
         width = min(index.shape[0], theta.shape[0] - group)
-        step = start
-        segment = 0
-        for q in range(stops.shape[0]):
-            while step < stops[q]:
+        step, q, segment = start, 0, 0
+        if stops[0] == start:
+            record(theta, diverged_at, group, width, slots[0], snapshots)
+            q = 1
+        while step < last:
+            begin, first_stop = step, q
+            look = min(last, begin + CHECK_EVERY)
+            alive = 0
+            for j in range(width):
+                alive += diverged_at[group + j] < 0
+                copy_into(saved[2 * j], theta[group + j])
+                copy_into(saved[2 * j + 1], velocity[group + j])
+            while step < look:
                 while segment + 1 < segment_starts.shape[0] and segment_starts[segment + 1] <= step:
                     segment += 1
-                end = min(stops[q], (step // block + 1) * block)
+                end = min(look, stops[q], step + block)
                 if segment + 1 < segment_starts.shape[0]:
                     end = min(end, segment_starts[segment + 1])
-                steps = end - step
-                eta, batch = step_sizes[segment], batch_sizes[segment]
-                alive = 0
-                for j in range(width):
-                    r = group + j
-                    alive += diverged_at[r] < 0
-                    copy_into(saved[2 * j], theta[r])
-                    copy_into(saved[2 * j + 1], velocity[r])
-                if alive == 0:
-                    step = end
-                    continue
-                for j in range(width):
-                    law(
-                        seed, replicas[group + j], BATCHES, step, steps, segment_starts[segment], samples, batch,
-                        parameters, scratch[j], state[j], index[j], weight[j], count[j],
+                if alive > 0:
+                    batch = batch_sizes[segment]
+                    for j in range(width):
+                        law(
+                            seed, replicas[group + j], BATCHES, step, end - step, segment_starts[segment], samples,
+                            batch, parameters, scratch[j], state[j], index[j], weight[j], count[j],
+                        )  # fmt: skip
+                    walk_group = walk_one if single and batch == 1 else walk_many
+                    walk_group(
+                        theta[group : group + width], velocity[group : group + width], index, weight, count,
+                        end - step, step_sizes[segment], momentum, nesterov,
+                        inputs, targets, constants, second_moment, work,
                     )  # fmt: skip
-                walk_group = walk_one if single and batch == 1 else walk_many
-                walk_group(
-                    theta[group : group + width], velocity[group : group + width], index, weight, count, 0, steps,
-                    eta, momentum, nesterov, inputs, targets, constants, second_moment, work,
-                )  # fmt: skip
-                for j in range(width):
-                    r = group + j
-                    if diverged_at[r] < 0 and outside(theta[r], limit[r]):
-                        copy_into(theta[r], saved[2 * j, : theta.shape[1]])
-                        copy_into(velocity[r], saved[2 * j + 1, : velocity.shape[1]])
-                        for s in range(steps):
-                            walk_group(
-                                theta[r : r + 1], velocity[r : r + 1], index[j : j + 1], weight[j : j + 1],
-                                count[j : j + 1], s, 1, eta, momentum, nesterov,
-                                inputs, targets, constants, second_moment, work,
-                            )  # fmt: skip
-                            if outside(theta[r], limit[r]):
-                                diverged_at[r] = step + s + 1
-                                break
-                    if diverged_at[r] >= 0:
-                        copy_into(theta[r], saved[2 * j, : theta.shape[1]])
-                        copy_into(velocity[r], saved[2 * j + 1, : velocity.shape[1]])
                 step = end
-            if slots[q] >= 0:
-                for j in range(width):
-                    r = group + j
-                    if diverged_at[r] < 0:
-                        copy_into(snapshots[r, slots[q]], theta[r])
-                    else:
-                        snapshots[r, slots[q], :] = np.nan
+                if step == stops[q]:
+                    record(theta, diverged_at, group, width, slots[q], snapshots)
+                    q += 1
+            for j in range(width):
+                r = group + j
+                if diverged_at[r] < 0 and outside(theta[r], limit[r]):
+                    copy_into(theta[r], saved[2 * j, : theta.shape[1]])
+                    copy_into(velocity[r], saved[2 * j + 1, : velocity.shape[1]])
+                    part = 0
+                    for s in range(begin, look):
+                        while part + 1 < segment_starts.shape[0] and segment_starts[part + 1] <= s:
+                            part += 1
+                        batch = batch_sizes[part]
+                        law(
+                            seed, replicas[r], BATCHES, s, 1, segment_starts[part], samples, batch, parameters,
+                            scratch[j], state[j], index[j], weight[j], count[j],
+                        )  # fmt: skip
+                        walk_group = walk_one if single and batch == 1 else walk_many
+                        walk_group(
+                            theta[r : r + 1], velocity[r : r + 1], index[j : j + 1], weight[j : j + 1],
+                            count[j : j + 1], 1, step_sizes[part], momentum, nesterov,
+                            inputs, targets, constants, second_moment, work,
+                        )  # fmt: skip
+                        if outside(theta[r], limit[r]):
+                            diverged_at[r] = s + 1
+                            break
+                    for p in range(first_stop, q):
+                        if stops[p] >= diverged_at[r] and slots[p] >= 0:
+                            for k in range(snapshots.shape[2]):
+                                snapshots[r, slots[p], k] = np.nan
+                if diverged_at[r] >= 0:
+                    copy_into(theta[r], saved[2 * j, : theta.shape[1]])
+                    copy_into(velocity[r], saved[2 * j + 1, : velocity.shape[1]])

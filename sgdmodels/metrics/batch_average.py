@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from ..kernels.batches import LAWS
 from ..kernels.random import MEASUREMENT
 from .base import Snapshots
 
-ENUMERATE_UP_TO = 4096
+ENUMERATE_UP_TO = 4096  # batches, of LARGEST_TABLE samples in all
+LARGEST_TABLE = 2**20
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Batches:
     probability: FloatArray | None
 
 
+@lru_cache(maxsize=256)
 def number_of_batches(samples: int, batch_size: int, sampling: str) -> int:
     """How many distinct batches there are (multisets, with replacement)."""
     if sampling == "with_replacement":
@@ -41,7 +43,7 @@ def number_of_batches(samples: int, batch_size: int, sampling: str) -> int:
     return math.comb(samples, batch_size)
 
 
-@cache
+@lru_cache(maxsize=8)
 def all_batches(samples: int, batch_size: int, sampling: str) -> Batches:
     """Every batch with its probability."""
     everyone = range(samples)
@@ -51,7 +53,7 @@ def all_batches(samples: int, batch_size: int, sampling: str) -> Batches:
         repeats = [math.prod(math.factorial(batch.count(i)) for i in set(batch)) for batch in lists]
         chances = [math.factorial(batch_size) / r / float(samples) ** batch_size for r in repeats]
     elif sampling == "bernoulli":
-        lists = [batch for size in range(1, samples + 1) for batch in itertools.combinations(everyone, size)]
+        lists = [batch for size in range(samples + 1) for batch in itertools.combinations(everyone, size)]
         q = batch_size / samples
         chances = [q ** len(batch) * (1 - q) ** (samples - len(batch)) for batch in lists]
     else:
@@ -80,7 +82,10 @@ def random_batches(snapshots: Snapshots, replica: int, step: int, batch_size: in
 
 
 def batch_average(
-    snapshots: Snapshots, statistic: Callable[[FloatArray, Batches], FloatArray], draws: int
+    snapshots: Snapshots,
+    statistic: Callable[[FloatArray, Batches], FloatArray],
+    draws: int,
+    enumerate_up_to: int = ENUMERATE_UP_TO,
 ) -> tuple[FloatArray, FloatArray]:
     """Mean over batches of `statistic(theta, batches)` and its standard error, each (replica, step, batch_size).
 
@@ -92,13 +97,16 @@ def batch_average(
     n = snapshots.model.samples
     for r, q in np.argwhere(snapshots.alive):
         for j, b in enumerate(snapshots.batch_sizes):
-            if number_of_batches(n, b, snapshots.sampling) <= ENUMERATE_UP_TO:
+            few = number_of_batches(n, b, snapshots.sampling)
+            if few <= min(enumerate_up_to, LARGEST_TABLE // b):
                 batches = all_batches(n, b, snapshots.sampling)
             else:
                 replica, step = int(snapshots.replicas[r]), int(snapshots.steps[q])
                 batches = random_batches(snapshots, replica, step, b, draws)
             values = statistic(snapshots.theta[r, q], batches)
             usable = np.isfinite(values)
+            if batches.probability is not None:
+                usable &= batches.probability > 0
             if not usable.any():
                 continue
             if batches.probability is not None:

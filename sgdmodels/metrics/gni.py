@@ -3,8 +3,8 @@ r"""Gradient-noise interaction.
 .. math:: \mathrm{GNI}(\theta) = \frac{E_B[g_B^T \bar H g_B]}{|\bar g|^2}
 
 On quadratics the ratio of *time averages* is 2/eta at stationarity for every stable step size: it certifies
-oscillation, not
-an edge. Average numerator and denominator apart: the pointwise ratio is infinite where the mean gradient vanishes.
+oscillation, not an edge. Average numerator and denominator apart: the pointwise ratio diverges where the mean gradient
+vanishes (NaN at zero).
 Source: Andreyev and Beneventano 2024.
 """
 
@@ -21,7 +21,7 @@ def gradient_noise_interaction(snapshots: Snapshots) -> FloatArray:
     mean_square = snapshots.moments[..., S2, None]
     interaction = batch_expectations(snapshots).interaction
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where((mean_square == 0) & (interaction == 0), np.nan, interaction / mean_square)
+        return np.where(mean_square > 0, interaction / mean_square, np.nan)
 
 
 GNI = Metric(

@@ -42,3 +42,12 @@ def dense_hessians(snapshots: Snapshots) -> FloatArray:
     theta = snapshots.theta.reshape(-1, model.dim)
     kernel(theta, model.samples, *model.data, snapshots.work, out.reshape(-1, model.dim, model.dim))
     return out
+
+
+def largest_eigenvalues(hessians: FloatArray) -> FloatArray:
+    """Largest eigenvalue of each of a stack of symmetric matrices, NaN where entries are not finite."""
+    finite = np.isfinite(hessians).all(axis=(1, 2))
+    values = np.full(len(hessians), np.nan)
+    if finite.any():
+        values[finite] = np.linalg.eigvalsh(hessians[finite])[:, -1]
+    return values

@@ -1,10 +1,18 @@
-"""The mean-square sharpness S_ms of the frozen quadratic model at each snapshot (`sgdmodels.theory`)."""
+"""The mean-square sharpness S_ms of the frozen quadratic model at each snapshot (`sgdmodels.theory`).
+
+Off a minimum the per-sample Hessians act as multiplicative noise also in nearly flat directions, where S_ms is then far
+above lambda_max: correct for the frozen model, and a reason to read it near interpolation only. NaN where the mean
+Hessian has no positive eigenvalue. Costs O(n d^3) an iteration.
+"""
 
 from __future__ import annotations
+
+from contextlib import suppress
 
 import numpy as np
 
 from ..arguments import FloatArray
+from ..errors import InvalidArgument, NotConverged
 from ..theory.mean_square import mean_square_sharpness
 from .base import Metric, Snapshots
 
@@ -14,7 +22,8 @@ def frozen_mean_square_sharpness(snapshots: Snapshots) -> FloatArray:
     for r, q in np.argwhere(snapshots.alive):
         hessians = snapshots.model.sample_hessians(snapshots.theta[r, q])
         for j, b in enumerate(snapshots.batch_sizes):
-            out[r, q, j] = mean_square_sharpness(hessians, b, snapshots.sampling)
+            with suppress(InvalidArgument, NotConverged):
+                out[r, q, j] = mean_square_sharpness(hessians, b, snapshots.sampling)
     return out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numba import int32, int64, void
@@ -81,7 +81,6 @@ class Model(ABC):
     numpy formulas (the readable twin) and `kernels` (the fast one); one contract test compares the two for all.
     """
 
-    name: ClassVar[str]
     samples: int
     dim: int
     data: tuple[FloatArray, FloatArray, FloatArray, FloatArray]
@@ -123,7 +122,7 @@ class Model(ABC):
             raise InvalidArgument(
                 f"index must lie in 0..{self.samples - 1} (the samples), got {chosen.min()}..{chosen.max()}"
             )
-        weights = float_array("weight", np.asarray(weight, dtype=np.float64), (len(chosen),))
+        weights = float_array("weight", weight, (len(chosen),))
         out = np.empty(self.dim)
         bind(weighted_gradient, WEIGHTED_GRADIENT, split=self.kernels.split, add_gradient=self.kernels.add_gradient)(
             point, chosen.astype(np.int32), weights, *self.data, self.workspace(), out

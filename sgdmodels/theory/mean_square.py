@@ -34,6 +34,10 @@ def mean_square_sharpness(hessians: ArrayLike, batch_size: int, sampling: str = 
 
     h = float_array("hessians", hessians, ("samples", "d", "d"))
     n = len(h)
+    if h.shape[1] != h.shape[2] or abs(h - h.transpose(0, 2, 1)).max() > 1e-9 * abs(h).max():
+        raise InvalidArgument(f"hessians must be symmetric matrices (samples, d, d), got shape {h.shape}")
+    scale = float(abs(h).max()) or 1.0
+    h = h / scale
     b = integer("batch_size", batch_size, 1, n, "(the number of samples)")
     noise = noise_coefficients(n, b, one_of("sampling", sampling, SCHEMES))
     values, vectors = np.linalg.eigh(h.mean(axis=0))
@@ -41,7 +45,7 @@ def mean_square_sharpness(hessians: ArrayLike, batch_size: int, sampling: str = 
     if not keep.any():
         raise InvalidArgument(
             "hessians must have a mean with a positive eigenvalue, got a largest one of "
-            f"{values[-1]:.3g}; there is no minimum to be stable at"
+            f"{scale * values[-1]:.3g}; there is no minimum to be stable at"
         )
     values, vectors = values[keep], vectors[:, keep]
     rank = len(values)
@@ -57,14 +61,14 @@ def mean_square_sharpness(hessians: ArrayLike, batch_size: int, sampling: str = 
         return (root * y).ravel()
 
     if rank == 1:
-        return float(symmetrised(np.ones(1))[0])
+        return scale * float(symmetrised(np.ones(1))[0])
     operator = sparse.LinearOperator((rank**2, rank**2), matvec=symmetrised, dtype=np.float64)
     start = (np.eye(rank) / root).ravel()  # in the cone that holds the top eigenvector
     try:
         top = sparse.eigsh(operator, k=1, which="LA", v0=start, tol=1e-11, return_eigenvectors=False)
-    except sparse.ArpackNoConvergence as problem:
+    except sparse.ArpackError as problem:
         raise NotConverged(f"S_ms: the eigen-solver gave up ({problem}); are the Hessians badly scaled?") from None
-    return float(top[0])
+    return scale * float(top[0])
 
 
 def max_step_size(hessians: ArrayLike, batch_size: int, sampling: str = "without_replacement") -> float:

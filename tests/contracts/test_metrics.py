@@ -104,6 +104,19 @@ def test_a_vanishing_gradient_gives_nan_not_a_number_from_rounding() -> None:
     assert float(point.lambda_max) == pytest.approx(0.5)
 
 
+def test_no_mean_square_sharpness_where_there_is_no_minimum() -> None:
+    model = sm.models.Quadratics(-np.eye(2)[None], np.zeros((1, 2)))
+    assert np.isnan(sm.measure(model, np.ones(2)).mean_square_sharpness.values).all()
+
+
+def test_batches_without_probability_are_no_batches() -> None:
+    """Bernoulli at b = n is the full batch, whose gradient vanishes here: undefined, not an error."""
+    model = sm.models.LeastSquares([[1.0], [1.0]], [1.0, -1.0])
+    point = sm.measure(model, [0.0], batch_size=2, sampling="bernoulli")
+    assert np.isnan(point.batch_sharpness_mean_ratio.values).all()
+    assert float(point.minibatch_lambda_max[0]) == pytest.approx(1.0)
+
+
 def test_a_users_metric_runs_inside_simulate_and_on_a_stored_run() -> None:
     distance = sm.Metric("distance", "distance from 0", "1", lambda s: np.linalg.norm(s.theta, axis=2))
     model = sm.models.LeastSquares(np.eye(2), np.zeros(2))
