@@ -137,7 +137,7 @@ def main() -> None:
     rows += against_c(batch, 256, 4_000, 1.8, library, rounds)
     rows += against_c(quadratic, 1, 1_000_000, 1.0, library, rounds)
     rows += against_c(quadratic, 256, 10_000, 1.0, library, rounds)
-    rows += two_threads(single, 20_000, library, rounds) + two_threads(batch, 4_000, library, rounds)
+    rows += two_threads(single, 60_000, library, rounds) + two_threads(batch, 12_000, library, rounds)
     if not options.no_jax:
         rows += [against_jax(task, 1, 1_000_000, 20_000, rounds) for task in (single, batch)]
         rows += [against_jax(task, 256, 4_000, 1_000, rounds) for task in (single, batch)]

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from numba import __version__ as numba_version
-from numba import njit
+from numba import njit, types
 from numba.core import config as numba_config
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -109,6 +109,22 @@ class Kernel:
 
     def __call__(self, *arguments: Any) -> Any:
         return self.compiled(*arguments)
+
+
+class FirstClass(types.WrapperAddressProtocol):
+    """A kernel as an argument of another kernel, its address looked up once (numba looks again at every call)."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        result = kernel.compiled.get_compile_result(kernel.signature)
+        self._signature = kernel.signature
+        self._address: int = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
+        self._keep = kernel
+
+    def __wrapper_address__(self) -> int:
+        return self._address
+
+    def signature(self) -> Any:
+        return self._signature
 
 
 def kernel(signature: Any) -> Callable[[Callable[..., Any]], Kernel]:
