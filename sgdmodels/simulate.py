@@ -173,7 +173,7 @@ class _Run:
         groups = -(-count // GROUP)
         records = -(-CHECK_EVERY // self.record_every)  # of the shortest chunk
         fitting = -(-8 * records * self.theta.size // CHUNK_BYTES)
-        shares = min(groups, max(fitting, 1 if self.threads == 1 else 4 * self.threads))
+        shares = min(groups, max(fitting, 1 if self.threads == 1 else 8 * self.threads))
         edges = [GROUP * (groups * k // shares) for k in range(shares)] + [count]
         return [_Worker(self, slice(a, b)) for a, b in pairwise(edges)]
 
