@@ -66,7 +66,7 @@ def demo(
     assert result is not None
     table = Table(
         title="Plateaus over the last 60 % of the steps, in units where the edge 2/eta is 1",
-        caption="mean +- standard deviation over seeds; predicted: lambda_max where S_ms = 2/eta",
+        caption="mean +- sd over seeds; predicted: lambda_max where S_ms = 2/eta",
     )
     for column in ("batch size", "eta BS/2", "eta lambda_max/2", "predicted", "diverged"):
         table.add_column(column, justify="right")

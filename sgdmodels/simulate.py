@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from .arguments import FloatArray, aligned, float_array, integer
 from .dataset import record_dataset
 from .dynamics import Dynamics, Plan
 from .errors import InvalidArgument
-from .kernels.compile import FirstClass, bind
+from .kernels.compile import bind
 from .kernels.signatures import WALK
 from .kernels.step_loop import CHECK_EVERY, GROUP, drive, walk, walk_momentum, walk_single
 from .measure import checked_batch_sizes, checked_metrics, evaluate
@@ -223,10 +222,6 @@ class _Worker:
         if fused and bool((plan.batch_sizes == 1).all()):
             self.walk_many = self.walk_one
 
-    @cached_property
-    def functions(self) -> tuple[FirstClass, ...]:
-        return tuple(FirstClass(kernel) for kernel in (self.run.plan.law, self.walk_one, self.walk_many))
-
     def advance(self, start: int, end: int, records: slice) -> None:
         """Step to `end`, then measure what was recorded on the way."""
         run, plan, model = self.run, self.run.plan, self.run.model
@@ -236,7 +231,7 @@ class _Worker:
             stops, slots = np.append(at, end), np.append(slots, -1)
         snapshots = np.empty((self.rows.stop - self.rows.start, len(at), model.dim))
         drive(
-            *self.functions,
+            plan.law.argument, self.walk_one.argument, self.walk_many.argument,
             np.uint64(run.seed), run.replicas[self.rows], start, stops, slots,
             plan.starts, plan.step_sizes, plan.batch_sizes, model.samples, plan.single, plan.momentum, plan.nesterov,
             plan.parameters, run.theta[self.rows], run.velocity[self.rows], run.limit[self.rows],

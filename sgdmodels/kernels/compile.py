@@ -107,6 +107,11 @@ class Kernel:
                         config.CACHE_DIR = before
         return self._compiled
 
+    @functools.cached_property
+    def argument(self) -> FirstClass:
+        """This kernel as an argument of another."""
+        return FirstClass(self)
+
     def __call__(self, *arguments: Any) -> Any:
         return self.compiled(*arguments)
 
