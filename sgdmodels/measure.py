@@ -45,8 +45,7 @@ def measure(
     >>> point.batch_sharpness.values.tolist()  # b = 1: (1 + 81) / (1 + 9)
     [8.2, 4.1]
     """
-    if not isinstance(model, Model):
-        raise InvalidArgument(f"model must be a loss such as sm.models.LeastSquares(...), got {model!r}")
+    checked_model(model)
     chosen = checked_metrics([m.name for m in METRICS] if metrics is None else metrics)
     sizes = checked_batch_sizes(model, batch_size)
     one_of("sampling", sampling, SCHEMES)
@@ -74,6 +73,13 @@ def evaluate(metrics: Sequence[Metric], points: Snapshots) -> Iterator[tuple[str
             checked[~np.isfinite(checked)] = np.nan
             checked[~points.alive] = np.nan
             yield name, checked
+
+
+def checked_model(model: Any) -> Model:
+    """`model` if it is a loss."""
+    if not isinstance(model, Model):
+        raise InvalidArgument(f"model must be a loss such as sm.models.LeastSquares(...), got {model!r}")
+    return model
 
 
 def checked_metrics(metrics: Any) -> tuple[Metric, ...]:

@@ -20,7 +20,7 @@ from .errors import InvalidArgument
 from .kernels.compile import bind
 from .kernels.signatures import WALK
 from .kernels.step_loop import CHECK_EVERY, GROUP, drive, walk, walk_momentum, walk_single
-from .measure import checked_batch_sizes, checked_metrics, evaluate
+from .measure import checked_batch_sizes, checked_metrics, checked_model, evaluate
 from .metrics import Metric, Snapshots
 from .models import Model
 from .progress import Progress
@@ -83,11 +83,10 @@ class _Run:
         self, model: Any, dynamics: Any, steps: Any, init: Any, replicas: Any, record_every: Any, metrics: Any,
         batch_size: Any, seed: Any, keep_params: Any, threads: Any, progress: Any,
     ) -> None:  # fmt: skip
-        if not isinstance(model, Model):
-            raise InvalidArgument(f"model must be a loss such as sm.models.LeastSquares(...), got {model!r}")
+        self.model = checked_model(model)
         if not isinstance(dynamics, Dynamics):
             raise InvalidArgument(f"dynamics must be one such as sm.SGD(...), got {dynamics!r}")
-        self.model, self.dynamics = model, dynamics
+        self.dynamics = dynamics
         self.plan: Plan = dynamics.plan(model.samples)
         self.steps = integer("steps", steps, 0)
         self.record_every = integer("record_every", record_every, 1)
@@ -107,7 +106,7 @@ class _Run:
         self._check_memory(keep_params, len(ids))
         self.replicas = np.array(ids, dtype=np.int64)
         self.threads = integer("threads", _available_cpus() if threads is None else threads, 1)
-        self.keep_params = bool(keep_params)
+        self.keep_params = keep_params
         if progress not in (None, True, False):
             raise InvalidArgument(f"progress must be True, False or None (in a terminal only), got {progress!r}")
         self.progress = progress
