@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import sgdmodels as sm
 from sgdmodels.arguments import aligned
-from sgdmodels.simulate import _Run
+from sgdmodels.simulate import Run
 
 HERE = Path(__file__).resolve().parent
 FLAGS = ("-O3", "-march=native", "-ffast-math", "-fPIC")
@@ -44,7 +44,7 @@ class Task:
 
     def bare(self, replicas: int, steps: int) -> Callable[[], None]:
         """The compiled loop alone, as a worker of `simulate` calls it, always from the start."""
-        run = _Run(self.model, self.dynamics, steps, self.init, replicas, steps, (), None, SEED, False, 1, False)
+        run = Run(self.model, self.dynamics, steps, self.init, replicas, steps, (), None, SEED, False, 1, False)
         (worker,) = run._workers()
 
         def go() -> None:

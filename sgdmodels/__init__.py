@@ -1,7 +1,24 @@
 """sgdmodels: mathematical models of SGD against SGD itself, at the Edge of Stochastic Stability."""
 
-from . import errors, models, recipes, theory
-from .dynamics import GD, SGD
+from . import dynamics, errors, models, recipes, theory
+from .dynamics import (
+    GD,
+    SDE,
+    SGD,
+    SVAG,
+    CentralFlow,
+    EpochSDE,
+    GradientFlow,
+    HomogenizedSGD,
+    ImplicitRegularizationFlow,
+    LabelNoiseSGD,
+    LevySDE,
+    NoisyGD,
+    OrnsteinUhlenbeck,
+    PredictedDynamics,
+    ReshufflingFlow,
+    StochasticCentralFlow,
+)
 from .measure import measure
 from .metrics import METRICS, Metric
 from .simulate import simulate
@@ -10,9 +27,24 @@ from .version import __version__
 __all__ = [
     "GD",
     "METRICS",
+    "SDE",
     "SGD",
+    "SVAG",
+    "CentralFlow",
+    "EpochSDE",
+    "GradientFlow",
+    "HomogenizedSGD",
+    "ImplicitRegularizationFlow",
+    "LabelNoiseSGD",
+    "LevySDE",
     "Metric",
+    "NoisyGD",
+    "OrnsteinUhlenbeck",
+    "PredictedDynamics",
+    "ReshufflingFlow",
+    "StochasticCentralFlow",
     "__version__",
+    "dynamics",
     "errors",
     "measure",
     "models",

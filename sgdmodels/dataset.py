@@ -21,7 +21,7 @@ from .version import __version__
 if TYPE_CHECKING:
     import xarray as xr
 
-    from .simulate import _Run
+    from .simulate import Run
 
 DIMS = ("replica", "step", "batch_size")
 
@@ -54,7 +54,7 @@ def labels(metrics: Sequence[Metric], name: str) -> dict[str, str]:
     return {"long_name": name, "units": "1"}
 
 
-def record_dataset(run: _Run, done: int, interrupted: bool, seconds: float) -> xr.Dataset:
+def record_dataset(run: Run, done: int, interrupted: bool, seconds: float) -> xr.Dataset:
     """The first `done` records of a run."""
     import xarray as xr
 

@@ -17,13 +17,12 @@ from .arguments import FloatArray, aligned, float_array, integer
 from .dataset import record_dataset
 from .dynamics import Dynamics, Plan
 from .errors import InvalidArgument
-from .kernels.compile import bind
-from .kernels.signatures import WALK
-from .kernels.step_loop import CHECK_EVERY, GROUP, drive, walk, walk_momentum, walk_single
-from .measure import checked_batch_sizes, checked_metrics, checked_model, evaluate
-from .metrics import Metric, Snapshots
+from .kernels.step_loop import CHECK_EVERY, GROUP
+from .measure import checked_batch_sizes, checked_metrics, checked_model
+from .metrics import Metric
 from .models import Model
 from .progress import Progress
+from .worker import Worker
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,7 +31,6 @@ DIVERGENCE_FACTOR = 1e6  # |theta|_inf beyond this times max(1, |theta_0|_inf) c
 CHUNK_SECONDS = 0.25
 CHUNK_BYTES = 2**25
 MEMORY_SHARE = 0.8
-BLOCK_PAIRS = 4096  # (index, weight) pairs a law fills at a time, per replica
 COUNTER_LIMIT = 2**63
 
 
@@ -70,34 +68,42 @@ def simulate(
     >>> dict(run.loss.sizes), bool((run.loss[:, -1] < 1e-9).all())
     ({'replica': 3, 'step': 3}, True)
     """
-    run = _Run(
+    run = Run(
         model, dynamics, steps, init, replicas, record_every, metrics, batch_size, seed, keep_params, threads, progress
     )
     return run.go()
 
 
-class _Run:
-    """A checked run: arguments become arrays in `__init__`, `go` steps and records."""
+class Run:
+    """A checked run: arguments become arrays in `__init__`, `go` steps and records.
+
+    A run may take up where another stopped: `first_step` (a multiple of CHECK_EVERY) is its first step's number, which
+    decides its random numbers and its place in schedules, and `memory` what the replicas carry besides parameters.
+    """
 
     def __init__(
-        self, model: Any, dynamics: Any, steps: Any, init: Any, replicas: Any, record_every: Any, metrics: Any,
-        batch_size: Any, seed: Any, keep_params: Any, threads: Any, progress: Any,
+        self, model: Any, dynamics: Any, steps: Any, init: Any, replicas: Any = 1, record_every: Any = 100,
+        metrics: Any = (), batch_size: Any = None, seed: Any = 0, keep_params: Any = False, threads: Any = None,
+        progress: Any = False, *, first_step: int = 0, memory: FloatArray | None = None,
     ) -> None:  # fmt: skip
         self.model = checked_model(model)
         if not isinstance(dynamics, Dynamics):
             raise InvalidArgument(f"dynamics must be one such as sm.SGD(...), got {dynamics!r}")
         self.dynamics = dynamics
+        dynamics.check_model(model)
         self.plan: Plan = dynamics.plan(model.samples)
-        self.steps = integer("steps", steps, 0)
+        self.first_step = first_step
+        self.steps = first_step + integer("steps", steps, 0)
         self.record_every = integer("record_every", record_every, 1)
         self.seed = integer("seed", seed, 0, 2**64 - 1)
         self.metrics = checked_metrics(metrics)
         self.sampling = getattr(dynamics, "sampling", "without_replacement")
         default = sorted({int(b) for b in self.plan.batch_sizes})
         self.batch_sizes = checked_batch_sizes(model, default if batch_size is None else batch_size)
-        if self.steps * model.samples * 1000 >= COUNTER_LIMIT:  # 1000: Monte Carlo batches a snapshot may draw
+        draws = 1000 * self.plan.draws * model.samples  # 1000: Monte Carlo batches a snapshot may draw
+        if self.steps * draws >= COUNTER_LIMIT:
             raise InvalidArgument(
-                f"steps must be below {COUNTER_LIMIT // (1000 * model.samples)} for {model.samples} samples "
+                f"steps must be below {COUNTER_LIMIT // draws} for {model.samples} samples "
                 f"(the 64-bit counter of random numbers would repeat), got {self.steps}"
             )
         if not isinstance(keep_params, bool):
@@ -112,10 +118,10 @@ class _Run:
         self.progress = progress
         self.theta = self._initial_parameters(init)
         self.init_sha256 = hashlib.sha256(self.theta.tobytes()).hexdigest()
-        self.velocity = aligned((len(self.replicas), model.dim if self.plan.momentum else 1))
+        self.memory = self._initial_memory(memory)
         self.limit = DIVERGENCE_FACTOR * np.maximum(1.0, np.abs(self.theta).max(axis=1))
         self.diverged_at = np.full(len(self.replicas), -1, dtype=np.int64)
-        recorded = np.arange(0, self.steps + 1, self.record_every)
+        recorded = np.arange(first_step, self.steps + 1, self.record_every)
         self.recorded = recorded if recorded[-1] == self.steps else np.append(recorded, self.steps)
         self.results: dict[str, FloatArray] = {}
 
@@ -129,11 +135,19 @@ class _Run:
         theta[...] = float_array("init", init, shape)
         return theta
 
+    def _initial_memory(self, given: FloatArray | None) -> FloatArray:
+        """What each replica carries besides its parameters, at least one number."""
+        make = self.plan.memory
+        values = np.zeros((len(self.replicas), 1)) if make is None else make(self.model, self.theta)
+        memory = aligned((len(self.replicas), values.shape[1]))
+        memory[...] = values if given is None else given
+        return memory
+
     def _check_memory(self, keep_params: Any, replicas: int) -> None:
         """Refuse a run whose records would not fit before it starts."""
         numbers = sum(len(self.batch_sizes) if m.per_batch_size else 1 for m in self.metrics)
         each = numbers + (self.model.dim if keep_params else 0)
-        records = self.steps // self.record_every + 2
+        records = (self.steps - self.first_step) // self.record_every + 2
         need = 8 * replicas * (records * each + 8 * self.model.dim)
         if need > MEMORY_SHARE * _physical_memory():
             raise InvalidArgument(
@@ -147,9 +161,9 @@ class _Run:
         workers = self._workers()
         done, interrupted = 0, False
         label = type(self.dynamics).__name__
-        with Progress(self.steps, label, self.progress) as bar, ThreadPoolExecutor(self.threads) as pool:
+        with Progress(self.steps - self.first_step, label, self.progress) as bar, ThreadPoolExecutor(self.threads) as pool:
             try:
-                step, length = 0, CHECK_EVERY
+                step, length = self.first_step, CHECK_EVERY
                 per_record = 8 * self.theta.size
                 while done < len(self.recorded):
                     clock = time.perf_counter()
@@ -158,7 +172,7 @@ class _Run:
                     records = slice(done, int(np.searchsorted(self.recorded, end, side="right")))
                     self._advance(pool, workers, step, end, records)
                     step, done = end, records.stop
-                    bar.update(step)
+                    bar.update(step - self.first_step)
                     seconds = max(time.perf_counter() - clock, 1e-6)
                     growth = max(0.25, CHUNK_SECONDS / seconds)
                     length = max(CHECK_EVERY, int(length * growth) // CHECK_EVERY * CHECK_EVERY)
@@ -166,16 +180,16 @@ class _Run:
                 interrupted = True
         return record_dataset(self, done, interrupted, time.perf_counter() - started)
 
-    def _workers(self) -> list[_Worker]:
+    def _workers(self) -> list[Worker]:
         count = len(self.replicas)
         groups = -(-count // GROUP)
         records = -(-CHECK_EVERY // self.record_every)  # of the shortest chunk
         fitting = -(-8 * records * self.theta.size // CHUNK_BYTES)
         shares = min(groups, max(fitting, 1 if self.threads == 1 else 8 * self.threads))
         edges = [GROUP * (groups * k // shares) for k in range(shares)] + [count]
-        return [_Worker(self, slice(a, b)) for a, b in pairwise(edges)]
+        return [Worker(self, slice(a, b)) for a, b in pairwise(edges)]
 
-    def _advance(self, pool: ThreadPoolExecutor, workers: list[_Worker], start: int, end: int, records: slice) -> None:
+    def _advance(self, pool: ThreadPoolExecutor, workers: list[Worker], start: int, end: int, records: slice) -> None:
         """All workers from `start` to `end`."""
         if len(workers) == 1:
             workers[0].advance(start, end, records)
@@ -194,58 +208,6 @@ class _Run:
             shape = (len(self.replicas), len(self.recorded), *values.shape[2:])
             self.results.setdefault(name, np.empty(shape))  # rows beyond the last record are never shown
         self.results[name][rows, records] = values
-
-
-class _Worker:
-    """Some replicas of a run, with scratch memory of their own."""
-
-    def __init__(self, run: _Run, rows: slice) -> None:
-        self.run, self.rows = run, rows
-        plan, model = run.plan, run.model
-        block = 1 << max(0, min(CHECK_EVERY, BLOCK_PAIRS // plan.width).bit_length() - 1)
-        group = min(GROUP, rows.stop - rows.start)
-        self.index = np.zeros((group, block, plan.width), dtype=np.int32)
-        self.weight = aligned((group, block, plan.width))
-        self.count = np.zeros((group, block), dtype=np.int64)
-        self.saved = aligned((2 * group, model.dim))
-        self.work = model.workspace()
-        self.scratch = np.tile(np.arange(model.samples, dtype=np.int32), (group, 1))
-        self.state = np.full((group, 2), -1, dtype=np.int64)
-        self.memory: dict[str, Any] = {}
-        k = model.kernels
-        functions = {"split": k.split, "add_gradient": k.add_gradient}
-        template = walk_momentum if plan.momentum else walk
-        self.walk_many = bind(template, WALK, **functions)
-        fused = plan.single and not plan.momentum and bool((plan.batch_sizes == 1).any())
-        self.walk_one = bind(walk_single, WALK, **functions) if fused else self.walk_many
-        if fused and bool((plan.batch_sizes == 1).all()):
-            self.walk_many = self.walk_one
-
-    def advance(self, start: int, end: int, records: slice) -> None:
-        """Step to `end`, then measure what was recorded on the way."""
-        run, plan, model = self.run, self.run.plan, self.run.model
-        at = run.recorded[records]
-        stops, slots = at, np.arange(len(at))
-        if len(at) == 0 or at[-1] != end:
-            stops, slots = np.append(at, end), np.append(slots, -1)
-        snapshots = np.empty((self.rows.stop - self.rows.start, len(at), model.dim))
-        drive(
-            plan.law.argument, self.walk_one.argument, self.walk_many.argument,
-            np.uint64(run.seed), run.replicas[self.rows], start, stops, slots,
-            plan.starts, plan.step_sizes, plan.batch_sizes, model.samples, plan.single, plan.momentum, plan.nesterov,
-            plan.parameters, run.theta[self.rows], run.velocity[self.rows], run.limit[self.rows],
-            run.diverged_at[self.rows], snapshots, *model.data,
-            self.scratch, self.state, self.index, self.weight, self.count, self.saved, self.work,
-        )  # fmt: skip
-        if len(at) == 0:
-            return
-        points = Snapshots(
-            model, snapshots, run.replicas[self.rows], at, run.batch_sizes, run.sampling, run.seed, self.memory
-        )
-        for name, values in evaluate(run.metrics, points):
-            run.store(name, self.rows, records, values)
-        if run.keep_params:
-            run.store("params", self.rows, records, snapshots)
 
 
 def _physical_memory() -> float:

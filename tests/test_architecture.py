@@ -25,7 +25,8 @@ ALLOWED: dict[str, set[str] | None] = {
     "metrics": {"errors", "arguments", "kernels", "sampling", "models", "theory"},
     "dataset": {"arguments", "metrics", "models", "version", "simulate"},  # simulate for types only
     "measure": {"errors", "arguments", "sampling", "models", "metrics", "dataset"},
-    "simulate": BASE | {"kernels", "models", "dynamics", "metrics", "measure", "dataset"},
+    "worker": {"arguments", "kernels", "dynamics", "metrics", "measure", "simulate"},  # simulate for types only
+    "simulate": BASE | {"kernels", "models", "dynamics", "metrics", "measure", "dataset", "worker"},
     "recipes": {"arguments", "models"},
     "plot": {"errors", "arguments"},
     "demo": {"plot", "dynamics", "recipes", "simulate", "theory"},

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from sgdmodels.kernels.batches import LAWS
+from sgdmodels.kernels.draw import draw_weights
 from sgdmodels.sampling import SCHEMES, noise_coefficients
 
 from .enumeration import all_batches, batch_sums
@@ -20,26 +21,9 @@ def draw(
 ) -> list[list[int]]:
     """Batches of `steps` consecutive steps, checked for their weights."""
     width = samples if sampling == "bernoulli" else batch
-    index = np.zeros((steps, width), dtype=np.int32)
-    weight, count = np.zeros((steps, width)), np.zeros(steps, dtype=np.int64)
-    scratch, state = np.arange(samples, dtype=np.int32), np.full(2, -1)
-    LAWS[sampling](
-        np.uint64(1),
-        replica,
-        0,
-        first,
-        steps,
-        origin,
-        samples,
-        batch,
-        np.zeros(1),
-        scratch,
-        state,
-        index,
-        weight,
-        count,
+    index, weight, count = draw_weights(
+        LAWS[sampling], width, samples, batch, steps, first=first, origin=origin, replica=replica, seed=1
     )
-    assert sampling == "epoch" or scratch.tolist() == list(range(samples))  # left as it was found
     batches = [index[s, : count[s]].tolist() for s in range(steps)]
     assert all((weight[s, : count[s]] == 1 / batch).all() for s in range(steps))
     return batches

@@ -10,10 +10,14 @@ below :math:`2(1+\beta)/(\eta(1+2\beta))`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from ..kernels.batches import full_batch
-from .base import Dynamics, Plan, checked_momentum, checked_step_size, plain, segments
+from ..kernels.step_loop import walk_momentum
+from ..sampling import NoiseCoefficients
+from .base import Declaration, Dynamics, Plan, checked_momentum, checked_step_size, segments
 from .schedules import Schedule
 
 
@@ -31,9 +35,35 @@ class GD(Dynamics):
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "step_size", plain(checked_step_size(self.step_size)))
-        object.__setattr__(self, "momentum", checked_momentum(self.momentum, self.nesterov))
+        self._set(
+            step_size=checked_step_size(self.step_size), momentum=checked_momentum(self.momentum, self.nesterov)
+        )
+
+    @property
+    def declaration(self) -> Declaration:
+        return Declaration(
+            equation=r"\theta \leftarrow \theta - \eta\nabla L",
+            weak_order=None if self.momentum else 1,
+            preserves="mean",
+            edge=r"\lambda_{\max} = 2/\eta",
+            cost="n G",
+            reference="Cohen et al. 2021",
+        )
 
     def plan(self, samples: int) -> Plan:
-        starts, step_sizes, batch_sizes = segments(self.step_size, ((0, samples),))
-        return Plan(full_batch, samples, starts, step_sizes, batch_sizes, self.momentum, self.nesterov)
+        schedule = segments(self.step_size, ((0, samples),))
+        return with_momentum(Plan(full_batch, samples, *schedule), self.momentum, self.nesterov)
+
+    def second_moments(self, samples: int) -> tuple[int, NoiseCoefficients] | None:
+        return None if self.momentum else (1, NoiseCoefficients(0.0, 0.0))
+
+
+def with_momentum(plan: Plan, momentum: float, nesterov: bool) -> Plan:
+    """The plan with a velocity, if there is momentum."""
+    if not momentum:
+        return plan
+    return replace(
+        plan, walk=walk_momentum, single=False, walk_parameters=np.array([momentum, float(nesterov)]),
+        memory=lambda _, theta: np.zeros_like(theta),
+    )  # fmt: skip
+

@@ -17,11 +17,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..arguments import integer, one_of
 from ..kernels.batches import LAWS
-from ..sampling import SCHEMES
-from .base import Dynamics, Plan, checked_momentum, checked_step_size, plain, segments
-from .schedules import Schedule, checked_schedule
+from ..sampling import NoiseCoefficients
+from .base import (
+    Declaration, Dynamics, Plan, checked_batch_size, checked_momentum, checked_sampling, checked_step_size,
+    constant_noise, fitting_batch_size, segments,
+)  # fmt: skip
+from .gd import with_momentum
+from .schedules import Schedule
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,33 @@ class SGD(Dynamics):
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        batch_size = checked_schedule("batch_size", self.batch_size, lambda name, b: integer(name, b, 1))
-        object.__setattr__(self, "step_size", plain(checked_step_size(self.step_size)))
-        object.__setattr__(self, "batch_size", plain(batch_size))
-        object.__setattr__(self, "momentum", checked_momentum(self.momentum, self.nesterov))
-        one_of("sampling", self.sampling, SCHEMES)
+        self._set(
+            step_size=checked_step_size(self.step_size),
+            batch_size=checked_batch_size(self.batch_size),
+            sampling=checked_sampling(self.sampling),
+            momentum=checked_momentum(self.momentum, self.nesterov),
+        )
+
+    @property
+    def declaration(self) -> Declaration:
+        return Declaration(
+            equation=r"\theta \leftarrow \theta - \eta g_B",
+            weak_order=None,
+            preserves="everything: it is what the others model",
+            edge=r"S_{ms}(b) = 2/\eta",
+            cost="b G",
+            reference="Robbins and Monro 1951; edge: Mulayoff and Michaeli 2024",
+        )
 
     def plan(self, samples: int) -> Plan:
-        why = "(the number of samples; use sm.GD for the full batch)"
-        schedule = checked_schedule("batch_size", self.batch_size, lambda name, b: integer(name, b, 1, samples, why))
-        starts, step_sizes, batch_sizes = segments(self.step_size, schedule)
-        width = samples if self.sampling == "bernoulli" else int(batch_sizes.max())
-        single = self.sampling != "bernoulli"
-        return Plan(LAWS[self.sampling], width, starts, step_sizes, batch_sizes, self.momentum, self.nesterov, single)
+        starts, step_sizes, batch_sizes = segments(self.step_size, fitting_batch_size(self.batch_size, samples))
+        bernoulli = self.sampling == "bernoulli"
+        width = samples if bernoulli else int(batch_sizes.max())
+        plan = Plan(LAWS[self.sampling], width, starts, step_sizes, batch_sizes, single=not bernoulli)
+        return with_momentum(plan, self.momentum, self.nesterov)
+
+    def second_moments(self, samples: int) -> tuple[int, NoiseCoefficients] | None:
+        if self.momentum or self.sampling == "epoch":
+            return None
+        noise = constant_noise(samples, self.batch_size, self.sampling, 1)
+        return None if noise is None else (1, noise)

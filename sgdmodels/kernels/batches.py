@@ -15,8 +15,9 @@ from .signatures import LAW
 
 @kernel(LAW)
 def full_batch(
-    seed, replica, stream, first, steps, origin, samples, batch, parameters, scratch, state, index, weight, count
-):
+    seed, replica, stream, first, steps, origin, micro_steps, samples, batch, parameters,
+    scratch, sums, state, index, weight, count,
+):  # fmt: skip
     """Every sample with weight 1/n."""
     for s in range(steps):
         count[s] = samples
@@ -27,8 +28,9 @@ def full_batch(
 
 @kernel(LAW)
 def with_replacement(
-    seed, replica, stream, first, steps, origin, samples, batch, parameters, scratch, state, index, weight, count
-):
+    seed, replica, stream, first, steps, origin, micro_steps, samples, batch, parameters,
+    scratch, sums, state, index, weight, count,
+):  # fmt: skip
     """b independent draws with weight 1/b."""
     a, b = stream_keys(seed, replica, stream)
     for s in range(steps):
@@ -41,8 +43,9 @@ def with_replacement(
 
 @kernel(LAW)
 def without_replacement(
-    seed, replica, stream, first, steps, origin, samples, batch, parameters, scratch, state, index, weight, count
-):
+    seed, replica, stream, first, steps, origin, micro_steps, samples, batch, parameters,
+    scratch, sums, state, index, weight, count,
+):  # fmt: skip
     """b distinct samples with weight 1/b: a partial Fisher-Yates shuffle of `scratch`, undone after each step."""
     a, b = stream_keys(seed, replica, stream)
     if batch == 1:  # one flat loop, which vectorises
@@ -70,8 +73,9 @@ def without_replacement(
 
 @kernel(LAW)
 def epoch(
-    seed, replica, stream, first, steps, origin, samples, batch, parameters, scratch, state, index, weight, count
-):
+    seed, replica, stream, first, steps, origin, micro_steps, samples, batch, parameters,
+    scratch, sums, state, index, weight, count,
+):  # fmt: skip
     """Consecutive stretches of a permutation drawn afresh each epoch of n // b steps; n mod b samples sit it out.
 
     Epochs start at the first step of a schedule segment. The permutation of an epoch is keyed by its first step.
@@ -98,8 +102,9 @@ def epoch(
 
 @kernel(LAW)
 def bernoulli(
-    seed, replica, stream, first, steps, origin, samples, batch, parameters, scratch, state, index, weight, count
-):
+    seed, replica, stream, first, steps, origin, micro_steps, samples, batch, parameters,
+    scratch, sums, state, index, weight, count,
+):  # fmt: skip
     """Each sample with probability b/n and weight 1/b, so that the mean gradient is unbiased; a batch may be empty."""
     a, b = stream_keys(seed, replica, stream)
     probability = batch / samples

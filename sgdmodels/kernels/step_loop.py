@@ -8,7 +8,7 @@ from numba import float64, int32, int64, uint64, void
 
 from .compile import inline, kernel
 from .holes import add_gradient, split
-from .random import BATCHES
+from .random import BATCHES, GAUSSIANS, stream_keys
 from .signatures import DATA, LAW_FUNCTION, MATRIX, VECTOR, WALK_FUNCTION, WORK_ROWS
 
 GROUP = 4  # replicas walked together: their independent chains hide each other's latency
@@ -16,7 +16,7 @@ CHECK_EVERY = 64  # steps between two looks for divergence
 
 
 def walk_single(
-    theta, velocity, index, weight, count, steps, step_size, momentum, nesterov,
+    theta, memory, index, weight, count, first, steps, micro_steps, step_size, samples, batch, parameters, keys,
     inputs, targets, constants, second_moment, work,
 ):  # fmt: skip
     """Template: plain descent with batches of one sample (a known count lets the loss fuse its loops)."""
@@ -27,7 +27,7 @@ def walk_single(
 
 
 def walk(
-    theta, velocity, index, weight, count, steps, step_size, momentum, nesterov,
+    theta, memory, index, weight, count, first, steps, micro_steps, step_size, samples, batch, parameters, keys,
     inputs, targets, constants, second_moment, work,
 ):  # fmt: skip
     """Template: plain descent, theta <- theta - step_size * sum_k weight_k g_(index_k), in place."""
@@ -40,12 +40,16 @@ def walk(
 
 
 def walk_momentum(
-    theta, velocity, index, weight, count, steps, step_size, momentum, nesterov,
+    theta, memory, index, weight, count, first, steps, micro_steps, step_size, samples, batch, parameters, keys,
     inputs, targets, constants, second_moment, work,
 ):  # fmt: skip
-    """Template: v <- momentum v + g, then theta <- theta - step_size v, or (Nesterov) - step_size (g + momentum v)."""
+    """Template: v <- momentum v + g, then theta <- theta - step_size v, or (Nesterov) - step_size (g + momentum v).
+
+    parameters: momentum, nesterov (0 or 1). memory: v.
+    """
     size = theta.shape[1]
     gradient = work[WORK_ROWS - 1, :size]
+    momentum, nesterov = parameters[0], parameters[1] != 0.0
     for s in range(steps):
         for j in range(theta.shape[0]):
             for k in range(size):
@@ -54,7 +58,7 @@ def walk_momentum(
                 split(theta[j], inputs, constants), index[j, s], weight[j, s], count[j, s], 1.0,
                 inputs, targets, constants, work, split(gradient, inputs, constants),
             )  # fmt: skip
-            x, v = theta[j], velocity[j]
+            x, v = theta[j], memory[j]
             for k in range(size):
                 v[k] = momentum * v[k] + gradient[k]
                 x[k] -= step_size * ((gradient[k] + momentum * v[k]) if nesterov else v[k])
@@ -91,19 +95,21 @@ def record(theta, diverged_at, group, width, slot, snapshots):
     void(
         LAW_FUNCTION, WALK_FUNCTION, WALK_FUNCTION,
         uint64, int64[::1], int64, int64[::1], int64[::1],
-        int64[::1], VECTOR, int64[::1], int64, int64, float64, int64, VECTOR,
+        int64[::1], VECTOR, int64[::1], int64, int64, int64, VECTOR, VECTOR,
         MATRIX, MATRIX, VECTOR, int64[::1], float64[:, :, ::1],
         *DATA,
-        int32[:, ::1], int64[:, ::1], int32[:, :, ::1], float64[:, :, ::1], int64[:, ::1], MATRIX, MATRIX,
+        int32[:, ::1], MATRIX, int64[:, ::1], int32[:, :, ::1], float64[:, :, ::1], int64[:, ::1],
+        uint64[:, ::1], MATRIX, MATRIX, MATRIX,
     )
 )  # fmt: skip
 def drive(
     law, walk_one, walk_many,
     seed, replicas, start, stops, slots,
-    segment_starts, step_sizes, batch_sizes, samples, single, momentum, nesterov, parameters,
-    theta, velocity, limit, diverged_at, snapshots,
+    segment_starts, step_sizes, batch_sizes, samples, single, micro_steps, law_parameters, walk_parameters,
+    theta, memory, limit, diverged_at, snapshots,
     inputs, targets, constants, second_moment,
-    scratch, state, index, weight, count, saved, work,
+    scratch, sums, state, index, weight, count,
+    keys, saved, saved_memory, work,
 ):  # fmt: skip
     """Take all replicas from step `start` (a multiple of CHECK_EVERY) through stops[-1]; after step stops[q] copy theta
     to snapshots[:, slots[q]].
@@ -112,10 +118,13 @@ def drive(
     between; the stretch since the last look is then walked again one step at a time to find the first step outside.
     An excursion that is back by then is a catapult. A diverged replica stays where its last stretch began.
     """
-    block = index.shape[1]
+    m = micro_steps
+    block = index.shape[1] // m
     last = stops[stops.shape[0] - 1]
     for group in range(0, theta.shape[0], index.shape[0]):
         width = min(index.shape[0], theta.shape[0] - group)
+        for j in range(width):
+            keys[j, 0], keys[j, 1] = stream_keys(seed, replicas[group + j], GAUSSIANS)
         step, q, segment = start, 0, 0
         if stops[0] == start:
             record(theta, diverged_at, group, width, slots[0], snapshots)
@@ -126,8 +135,8 @@ def drive(
             alive = 0
             for j in range(width):
                 alive += diverged_at[group + j] < 0
-                copy_into(saved[2 * j], theta[group + j])
-                copy_into(saved[2 * j + 1], velocity[group + j])
+                copy_into(saved[j], theta[group + j])
+                copy_into(saved_memory[j], memory[group + j])
             while step < look:
                 while segment + 1 < segment_starts.shape[0] and segment_starts[segment + 1] <= step:
                     segment += 1
@@ -136,15 +145,16 @@ def drive(
                     end = min(end, segment_starts[segment + 1])
                 if alive > 0:
                     batch = batch_sizes[segment]
+                    origin = segment_starts[segment] * m
                     for j in range(width):
                         law(
-                            seed, replicas[group + j], BATCHES, step, end - step, segment_starts[segment], samples,
-                            batch, parameters, scratch[j], state[j], index[j], weight[j], count[j],
+                            seed, replicas[group + j], BATCHES, step * m, (end - step) * m, origin, m, samples, batch,
+                            law_parameters, scratch[j], sums[j], state[j], index[j], weight[j], count[j],
                         )  # fmt: skip
                     walk_group = walk_one if single and batch == 1 else walk_many
                     walk_group(
-                        theta[group : group + width], velocity[group : group + width], index, weight, count,
-                        end - step, step_sizes[segment], momentum, nesterov,
+                        theta[group : group + width], memory[group : group + width], index, weight, count,
+                        step * m, (end - step) * m, m, step_sizes[segment] / m, samples, batch, walk_parameters, keys,
                         inputs, targets, constants, second_moment, work,
                     )  # fmt: skip
                 step = end
@@ -154,22 +164,22 @@ def drive(
             for j in range(width):
                 r = group + j
                 if diverged_at[r] < 0 and outside(theta[r], limit[r]):
-                    copy_into(theta[r], saved[2 * j, : theta.shape[1]])
-                    copy_into(velocity[r], saved[2 * j + 1, : velocity.shape[1]])
+                    copy_into(theta[r], saved[j])
+                    copy_into(memory[r], saved_memory[j])
                     part = 0
                     for s in range(begin, look):
                         while part + 1 < segment_starts.shape[0] and segment_starts[part + 1] <= s:
                             part += 1
                         batch = batch_sizes[part]
                         law(
-                            seed, replicas[r], BATCHES, s, 1, segment_starts[part], samples, batch, parameters,
-                            scratch[j], state[j], index[j], weight[j], count[j],
+                            seed, replicas[r], BATCHES, s * m, m, segment_starts[part] * m, m, samples, batch,
+                            law_parameters, scratch[j], sums[j], state[j], index[j], weight[j], count[j],
                         )  # fmt: skip
                         walk_group = walk_one if single and batch == 1 else walk_many
                         walk_group(
-                            theta[r : r + 1], velocity[r : r + 1], index[j : j + 1], weight[j : j + 1],
-                            count[j : j + 1], 1, step_sizes[part], momentum, nesterov,
-                            inputs, targets, constants, second_moment, work,
+                            theta[r : r + 1], memory[r : r + 1], index[j : j + 1], weight[j : j + 1],
+                            count[j : j + 1], s * m, m, m, step_sizes[part] / m, samples, batch, walk_parameters,
+                            keys[j : j + 1], inputs, targets, constants, second_moment, work,
                         )  # fmt: skip
                         if outside(theta[r], limit[r]):
                             diverged_at[r] = s + 1
@@ -179,5 +189,5 @@ def drive(
                             for k in range(snapshots.shape[2]):
                                 snapshots[r, slots[p], k] = np.nan
                 if diverged_at[r] >= 0:
-                    copy_into(theta[r], saved[2 * j, : theta.shape[1]])
-                    copy_into(velocity[r], saved[2 * j + 1, : velocity.shape[1]])
+                    copy_into(theta[r], saved[j])
+                    copy_into(memory[r], saved_memory[j])

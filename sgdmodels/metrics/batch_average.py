@@ -16,6 +16,7 @@ import numpy as np
 
 from ..arguments import FloatArray
 from ..kernels.batches import LAWS
+from ..kernels.draw import draw_weights
 from ..kernels.random import MEASUREMENT
 from .base import Snapshots
 
@@ -72,11 +73,9 @@ def random_batches(snapshots: Snapshots, replica: int, step: int, batch_size: in
     n = snapshots.model.samples
     scheme = "without_replacement" if snapshots.sampling == "epoch" else snapshots.sampling
     width = n if scheme == "bernoulli" else batch_size
-    index = np.zeros((draws, width), dtype=np.int32)
-    weight, count = np.empty((draws, width)), np.empty(draws, dtype=np.int64)
-    LAWS[scheme](
-        np.uint64(snapshots.seed), replica, MEASUREMENT, step * draws, draws, 0, n, batch_size, np.zeros(1),
-        np.arange(n, dtype=np.int32), np.full(2, -1), index, weight, count,
+    index, weight, count = draw_weights(
+        LAWS[scheme], width, n, batch_size, draws,
+        first=step * draws, seed=snapshots.seed, replica=replica, stream=MEASUREMENT,
     )  # fmt: skip
     return Batches(index, weight, count, None)
 

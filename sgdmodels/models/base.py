@@ -70,8 +70,24 @@ def mean_hessian_product(theta, vector, samples, inputs, targets, constants, sec
     )  # fmt: skip
 
 
+def mean_hessian(theta, samples, inputs, targets, constants, second_moment, work, unit, out):
+    """Template: the mean Hessian, row by row."""
+    parts = split(theta, inputs, constants)
+    begin_mean(parts, samples, inputs, targets, constants, second_moment, work)
+    for j in range(out.shape[0]):
+        for k in range(out.shape[0]):
+            out[j, k] = 0.0
+        unit[j] = 1.0
+        add_mean_hvp(
+            parts, split(unit, inputs, constants), samples, inputs, targets, constants, second_moment, work,
+            split(out[j], inputs, constants),
+        )  # fmt: skip
+        unit[j] = 0.0
+
+
 WEIGHTED_GRADIENT = void(VECTOR, int32[::1], VECTOR, *DATA, MATRIX, VECTOR)
 MEAN_HESSIAN_PRODUCT = void(VECTOR, VECTOR, int64, *DATA, MATRIX, VECTOR)
+MEAN_HESSIAN = void(VECTOR, int64, *DATA, MATRIX, VECTOR, MATRIX)
 
 
 class Model(ABC):
@@ -85,6 +101,7 @@ class Model(ABC):
     dim: int
     data: tuple[FloatArray, FloatArray, FloatArray, FloatArray]
     settings: dict[str, Any]
+    squared_error: bool = False  # l_i = (f_i - y_i)^2 / 2 and nothing else
 
     @property
     @abstractmethod
@@ -131,8 +148,13 @@ class Model(ABC):
 
     def hessian(self, theta: ArrayLike) -> FloatArray:
         """Hessian of L at theta, shape (d, d), from d Hessian-vector products."""
-        columns = np.array([self.hvp(theta, unit) for unit in np.eye(self.dim)])
-        return 0.5 * (columns + columns.T)
+        point = self.check_parameters("theta", theta)
+        rows = np.empty((self.dim, self.dim))
+        k = self.kernels
+        bind(
+            mean_hessian, MEAN_HESSIAN, split=k.split, begin_mean=k.begin_mean, add_mean_hvp=k.add_mean_hvp
+        )(point, self.samples, *self.data, self.workspace(), np.zeros(self.dim), rows)  # fmt: skip
+        return 0.5 * (rows + rows.T)
 
     def hvp(self, theta: ArrayLike, vector: ArrayLike) -> FloatArray:
         """(Hessian of L at theta) @ vector, shape (d,), without forming the Hessian."""

@@ -196,6 +196,8 @@ def family_kernels(
 class LinearPredictor(Model):
     """Numpy formulas shared by the family."""
 
+    squared_error = True
+
     def __init__(self, inputs: ArrayLike, targets: ArrayLike) -> None:
         self.inputs = float_array("inputs", inputs, ("samples", "features"))
         self.samples, self.features = self.inputs.shape

@@ -48,6 +48,8 @@ class SharpeningLeastSquares(LinearNetwork):
     [0.0, -0.5]
     """
 
+    squared_error = False
+
     def __init__(self, inputs: ArrayLike, targets: ArrayLike, drift: float) -> None:
         super().__init__(inputs, targets)
         self.drift = real("drift", drift)

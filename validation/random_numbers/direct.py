@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from sgdmodels.kernels.batches import bernoulli, epoch, with_replacement, without_replacement
+from sgdmodels.kernels.draw import draw_weights
 from sgdmodels.kernels.compile import Kernel, kernel
 from sgdmodels.kernels.random import BATCHES, GAUSSIANS, below, random_bits, standard_normal, stream_keys, uniform
 
@@ -65,13 +66,7 @@ def draw(
     law: Kernel, samples: int, batch: int, steps: int, replica: int = 0, first: int = 0
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Batches (step, k) and their sizes, as a law of batches.py draws them."""
-    index = np.zeros((steps, samples), np.int32)
-    count = np.zeros(steps, np.int64)
-    scratch = np.arange(samples, dtype=np.int32)
-    law(
-        np.uint64(SEED), replica, BATCHES, first, steps, 0, samples, batch, np.zeros(0), scratch, np.full(2, -1), index,
-        np.zeros((steps, samples)), count,
-    )  # fmt: skip
+    index, _, count = draw_weights(law, samples, samples, batch, steps, first=first, seed=SEED, replica=replica)
     return index, count
 
 
