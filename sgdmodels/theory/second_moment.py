@@ -6,19 +6,30 @@ With :math:`z = (\theta, 1)` and :math:`A_i = \begin{pmatrix} H_i & -H_ic_i\\ 0 
 .. math:: M^+ = PMP^T + \eta^2 c_2\Big[\tfrac1n\sum A_iMA_i^T - \bar AM\bar A^T\Big], \qquad P = I - \eta\bar A
 
 for batches that are independent from step to step (raw moments for Bernoulli). It carries mean and covariance at once.
+A model that takes m micro-steps of size eta / m with m times the noise variance for each step of SGD (SVAG(m), or
+Euler-Maruyama for the SDE with m substeps) obeys the same with eta / m and m c_2, m times.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arguments import FloatArray, float_array
+from ..arguments import FloatArray, float_array, integer, real
 from ..sampling import NoiseCoefficients
+from .pencil import batch_noise, checked_micro_steps, hessian_population, pencil
+from .population import Population
 
 
 def second_moment_system(hessians: ArrayLike, centers: ArrayLike) -> FloatArray:
-    """The augmented matrices A_i, shape (n, d+1, d+1)."""
+    """The augmented matrices A_i, shape (n, d+1, d+1), of `hessians` (n, d, d) and `centers` (n, d).
+
+    >>> second_moment_system([[[2.0]]], [[3.0]]).tolist()
+    [[[2.0, -6.0], [0.0, 0.0]]]
+    """
     h = float_array("hessians", hessians, ("samples", "d", "d"))
     c = float_array("centers", centers, h.shape[:2])
     system = np.zeros((len(h), h.shape[1] + 1, h.shape[1] + 1))
@@ -27,20 +38,83 @@ def second_moment_system(hessians: ArrayLike, centers: ArrayLike) -> FloatArray:
     return system
 
 
+def micro_noise(noise: NoiseCoefficients, micro_steps: int) -> NoiseCoefficients:
+    """The noise of one of `micro_steps` micro-steps that stand for one step of SGD with `noise`: m times its variance.
+
+    c3 is 0, that of a Gaussian (the SDE); second moments never use it. (SVAG(m) has c3 (3m - 1) / 2.)
+
+    >>> micro_noise(NoiseCoefficients(0.25, 0.1), 4)
+    NoiseCoefficients(c2=1.0, c3=0.0, raw=False)
+    """
+    return NoiseCoefficients(integer("micro_steps", micro_steps, 1) * noise.c2, 0.0, noise.raw)
+
+
+def second_moment_map(
+    system: ArrayLike, step_size: float, noise: NoiseCoefficients, micro_steps: int = 1
+) -> Callable[[FloatArray], FloatArray]:
+    """The function M -> M after one step of SGD, or after the `micro_steps` micro-steps that stand for one.
+
+    `system` (n, d+1, d+1) as of `second_moment_system`, `noise` that of an SGD step. Arguments are checked once, here;
+    the function takes a float64 array (d+1, d+1) and costs O(n d^3), or O(n d^2) if all H_i have rank one.
+
+    >>> system = second_moment_system([[[1.0]], [[3.0]]], [[0.0], [0.0]])
+    >>> half = second_moment_map(system, 0.1, NoiseCoefficients(1.0, 1.0), micro_steps=2)
+    >>> round(float(half(np.diag([1.0, 1.0]))[0, 0]), 12)  # (0.9^2 + 2 * 0.05^2)^2
+    0.664225
+    """
+    population = Population.of(float_array("system", system, ("samples", "d+1", "d+1")))
+    mean = population.mean
+    micro = micro_noise(noise, micro_steps)
+    h = real("step_size", step_size) / micro_steps
+    step = np.eye(len(mean)) - h * mean
+
+    def advance(moment: FloatArray) -> FloatArray:
+        for _ in range(micro_steps):
+            centre = 0.0 if noise.raw else mean @ moment @ mean.T
+            spread = population.sandwich(moment) - centre
+            moment = step @ moment @ step.T + h**2 * micro.c2 * spread
+        return moment
+
+    return advance
+
+
 def second_moment_step(moment: ArrayLike, system: ArrayLike, step_size: float, noise: NoiseCoefficients) -> FloatArray:
     """M after one step of SGD from M = E[zz'], shape (d+1, d+1), never forming a Kronecker product.
 
-    >>> import numpy as np
     >>> from sgdmodels.sampling import noise_coefficients
     >>> system = second_moment_system([[[1.0]], [[3.0]]], [[0.0], [0.0]])
     >>> moment = second_moment_step(np.diag([1.0, 1.0]), system, 0.1, noise_coefficients(2, 1))
     >>> round(float(moment[0, 0]), 12)  # E[(1 - 0.1 h)^2]
     0.65
     """
-    a = float_array("system", system, ("samples", "d+1", "d+1"))
-    m = float_array("moment", moment, a.shape[1:])
-    mean = a.mean(axis=0)
-    step = np.eye(len(m)) - step_size * mean
-    spread = np.einsum("nij,njk->ik", np.matmul(a, m), a.transpose(0, 2, 1)) / len(a)
-    centre = 0.0 if noise.raw else mean @ m @ mean.T
-    return step @ m @ step.T + step_size**2 * noise.c2 * (spread - centre)
+    advance = second_moment_map(system, step_size, noise)
+    return advance(float_array("moment", moment, np.shape(system)[1:]))
+
+
+def second_moment_radius(
+    hessians: ArrayLike,
+    step_size: float,
+    batch_size: int,
+    sampling: str = "without_replacement",
+    ell: float = 1,
+) -> float:
+    r"""Growth factor of second moments per SGD step around a frozen quadratic: below 1 iff eta S_ms < 2.
+
+    .. math:: \rho = \Big(1 + \tfrac{\eta\mu}{\ell}\Big)^\ell, \qquad \mu = \lambda_{\max}(-2C + \eta D_\ell)
+
+    is the spectral radius of the homogeneous second-moment map (its ell-th power for SVAG(ell), e^(eta mu) for the
+    SDE, ell = math.inf). An oscillation at a checkpoint with these per-sample `hessians` (n, d, d) is of type 1, a
+    stationary wobble, iff the radius is below 1, and of type 2, an instability, otherwise. Directions without positive
+    mean curvature are left out, as in `mean_square_sharpness`: with them the radius is at least 1 at every step size.
+
+    Raises InvalidArgument, NotConverged.
+
+    >>> round(second_moment_radius([[[1.0]], [[3.0]]], 0.1, batch_size=1), 12)  # E[(1 - 0.1 h)^2]
+    0.65
+    """
+    population = hessian_population(hessians)
+    eta = real("step_size", step_size, open_low=True)
+    noise = batch_noise(population, batch_size, sampling)
+    system = pencil(population, noise, checked_micro_steps("ell", ell))
+    growth = eta * system.growth(eta)
+    return math.exp(growth) if system.ell == math.inf else (1 + growth / system.ell) ** system.ell

@@ -1,0 +1,138 @@
+r"""The pencil that decides mean-square stability, of SGD (ell = 1), of SVAG(ell) and of the SDE (ell = inf).
+
+One of the ell micro-steps of size h = eta / ell has gradient noise of covariance ell c_2 F, so second moments go by
+
+.. math:: X^+ = X - 2hC(X) + h^2[\bar HX\bar H + \ell c_2F(X)] = X - h\,[2C - \eta D_\ell](X), \qquad
+          C(X) = \tfrac12(\bar HX + X\bar H),
+
+.. math:: D_\ell(X) = \tfrac1\ell\bar HX\bar H + c_2F(X), \qquad
+          F(X) = \tfrac1n\textstyle\sum (H_i - \bar H)X(H_i - \bar H) \quad(H_iXH_i\text{ for Bernoulli batches}).
+
+Everything is written in the eigenbasis of the mean Hessian, where C multiplies entries by (lambda_j + lambda_k) / 2.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..arguments import FloatArray, float_array, integer, one_of
+from ..errors import InvalidArgument, NotConverged
+from ..sampling import SCHEMES, NoiseCoefficients, noise_coefficients
+from .perron import top_eigenpair
+from .population import Population
+
+RANK_TOLERANCE = 1e-12
+CLEAR_OF_POLE = 1e-13  # relative accuracy of growth rates
+NEWTON_STEPS = 100
+NO_NOISE = 1e-14  # in units of the top mean curvature: below it, D is rounding
+
+
+@dataclass(frozen=True)
+class Pencil:
+    """(D_ell, C) restricted to the directions of positive mean curvature.
+
+    values (rank,), ascending and at most 1: the positive eigenvalues of the mean Hessian in units of `scale`; vectors
+    (d, rank): their eigenvectors; samples: the per-sample Hessians in that basis and those units, which keep the
+    squares of curvatures in range.
+    """
+
+    scale: float
+
+    values: FloatArray
+    vectors: FloatArray
+    samples: Population
+    noise: NoiseCoefficients
+    ell: float
+
+    def root(self, shift: float = 0.0) -> FloatArray:
+        """(C + shift / 2)^(-1/2), entry by entry."""
+        return np.sqrt(2 / (self.values[:, None] + self.values[None, :] + shift))
+
+    def numerator(self, x: FloatArray) -> FloatArray:
+        """D_ell(x)."""
+        mean_part = 1 / self.ell - (0.0 if self.noise.raw else self.noise.c2)
+        y = mean_part * self.values[:, None] * x * self.values[None, :]
+        return y + self.noise.c2 * self.samples.sandwich(x) if self.noise.c2 > 0 else y
+
+    def solve(self, shift: float = 0.0) -> tuple[float, FloatArray]:
+        """The top eigenvalue of (D_ell, C + shift / 2) and its eigenvector, a matrix in the cone."""
+        root = self.root(shift)
+        start = np.eye(len(self.values)) / root  # the identity, in the interior of the cone
+        value, y = top_eigenpair(lambda x: root * self.numerator(root * x), start, floor=NO_NOISE)
+        return value, root * y
+
+    def top(self) -> tuple[float, FloatArray]:
+        """S_ms and the Perron matrix in the eigenbasis, of trace 1."""
+        value, x = self.solve()
+        return (self.scale * value if value > NO_NOISE else 0.0), (x + x.T) / (2 * np.trace(x))
+
+    def growth(self, step_size: float) -> float:
+        """mu, the top eigenvalue of step_size D_ell - 2C: the growth rate of second moments per unit of time.
+
+        Lanczos would crawl: the top of this spectrum is crowded near -2 lambda_min. Instead mu is where the top
+        eigenvalue of the shifted pencil (D_ell, C + mu / 2) is 2 / step_size. Rayleigh quotients of its eigenvectors
+        climb to it from below (Newton's method).
+        """
+        step, low = self.scale * step_size, float(self.values[0])
+        decay = self.values[:, None] + self.values[None, :]
+        mode = np.zeros_like(decay)
+        mode[0, 0] = 1.0
+        growth = max(step * float(self.numerator(mode)[0, 0]) - 2 * low, -2 * low * (1 - CLEAR_OF_POLE))
+        for _ in range(NEWTON_STEPS):
+            _, x = self.solve(growth)
+            quotient = float(np.vdot(x, step * self.numerator(x) - decay * x) / np.vdot(x, x))
+            if quotient - growth <= CLEAR_OF_POLE * (abs(growth) + low):
+                return self.scale * growth
+            growth = quotient
+        raise NotConverged(f"the growth rate of second moments at step_size {step_size:.6g} did not converge")
+
+
+def hessian_population(hessians: ArrayLike) -> Population:
+    """Checked per-sample Hessians (n, d, d)."""
+    h = float_array("hessians", hessians, ("samples", "d", "d"))
+    if h.shape[1] != h.shape[2] or abs(h - h.transpose(0, 2, 1)).max() > 1e-9 * abs(h).max():
+        raise InvalidArgument(f"hessians must be symmetric matrices (samples, d, d), got shape {h.shape}")
+    return Population.of(h)
+
+
+def direction_population(directions: ArrayLike) -> Population:
+    """Hessians a_i a_i' of checked directions (n, d)."""
+    a = float_array("directions", directions, ("samples", "d"))
+    return Population(left=a, right=a)
+
+
+def batch_noise(population: Population, batch_size: int, sampling: str) -> NoiseCoefficients:
+    """The checked sampling coefficients of batches from `population`."""
+    array = population.matrices if population.matrices is not None else population.left
+    assert array is not None
+    n = len(array)
+    b = integer("batch_size", batch_size, 1, n, "(the number of samples)")
+    return noise_coefficients(n, b, one_of("sampling", sampling, SCHEMES))
+
+
+def checked_micro_steps(name: str, value: Any) -> float:
+    """`value` as a number of micro-steps: an integer of at least 1, or math.inf for the SDE."""
+    if isinstance(value, float) and value == math.inf:
+        return math.inf
+    if isinstance(value, float):
+        raise InvalidArgument(f"{name} must be an integer of at least 1, or math.inf for the SDE, got {value!r}")
+    return float(integer(name, value, 1))
+
+
+def pencil(population: Population, noise: NoiseCoefficients, ell: float = 1) -> Pencil:
+    """The pencil of symmetric per-sample Hessians; raises InvalidArgument without a direction of positive curvature."""
+    values, vectors = np.linalg.eigh(population.mean)
+    keep = values > RANK_TOLERANCE * abs(values).max()
+    if not keep.any():
+        raise InvalidArgument(
+            "hessians must have a mean with a positive eigenvalue, got a largest one of "
+            f"{values[-1]:.3g}; there is no minimum to be stable at"
+        )
+    values, vectors = values[keep], np.ascontiguousarray(vectors[:, keep])
+    scale = float(values[-1])
+    return Pencil(scale, values / scale, vectors, population.projected(vectors / np.sqrt(scale)), noise, ell)
