@@ -10,10 +10,11 @@ APPEARS_AFTER = 0.5  # seconds: short runs stay quiet
 
 
 class Progress:
-    """Steps done so far; `enabled=None` means only when standard error is a terminal."""
+    """How much is done so far; `enabled=None` means only when standard error is a terminal."""
 
-    def __init__(self, total: int, label: str, enabled: bool | None) -> None:
+    def __init__(self, total: int, label: str, enabled: bool | None, unit: str = "steps") -> None:
         self.total = total
+        self.unit = unit
         self.label = label
         self.enabled = sys.stderr.isatty() if enabled is None else enabled
         self.started = time.perf_counter()
@@ -38,7 +39,7 @@ class Progress:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(self.unit))
         self._bar = Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
         self._task = self._bar.add_task(self.label, total=self.total)
         self._bar.start()

@@ -140,7 +140,7 @@ class Run:
         make = self.plan.memory
         values = np.zeros((len(self.replicas), 1)) if make is None else make(self.model, self.theta)
         memory = aligned((len(self.replicas), values.shape[1]))
-        memory[...] = values if given is None else given
+        memory[...] = given if given is not None and given.shape == values.shape else values
         return memory
 
     def _check_memory(self, keep_params: Any, replicas: int) -> None:

@@ -79,7 +79,7 @@ class Plan:
 class Dynamics(ABC):
     """Base of all models of SGD. Subclasses are frozen dataclasses that check their fields when made."""
 
-    __test__: ClassVar[bool] = False
+    deterministic: ClassVar[bool] = False
 
     @property
     @abstractmethod

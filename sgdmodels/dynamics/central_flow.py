@@ -13,7 +13,7 @@ Source: Cohen et al. 2024.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -72,6 +72,8 @@ class CentralFlow(Dynamics):
     >>> sm.CentralFlow(0.1).stride
     10
     """
+
+    deterministic: ClassVar[bool] = True
 
     step_size: Schedule
     stride: int = 10

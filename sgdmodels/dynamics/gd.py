@@ -11,6 +11,7 @@ below :math:`2(1+\beta)/(\eta(1+2\beta))`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +30,8 @@ class GD(Dynamics):
     >>> sm.GD(step_size=[(0, 0.1), (1000, 0.05)], momentum=0.9, nesterov=True).momentum
     0.9
     """
+
+    deterministic: ClassVar[bool] = True
 
     step_size: Schedule
     momentum: float = 0.0

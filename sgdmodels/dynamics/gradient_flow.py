@@ -10,6 +10,7 @@ in units of eta: one step of SGD is eta of it, made of `substeps` Runge-Kutta st
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -104,6 +105,8 @@ class GradientFlow(Dynamics):
     >>> round(float(run.params[0, -1, 0]), 6)  # exp(-1)
     0.367879
     """
+
+    deterministic: ClassVar[bool] = True
 
     step_size: Schedule
     substeps: int = 10

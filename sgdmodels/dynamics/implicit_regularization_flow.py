@@ -8,6 +8,7 @@ Follows gradient descent to second order in eta, and knows no edge at 2/eta. Sou
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .base import Declaration, Dynamics, Plan, checked_step_size, checked_substeps
 from .gradient_flow import flow_plan
@@ -22,6 +23,8 @@ class ImplicitRegularizationFlow(Dynamics):
     >>> sm.ImplicitRegularizationFlow(0.1).declaration.relative_to
     'GD'
     """
+
+    deterministic: ClassVar[bool] = True
 
     step_size: Schedule
     substeps: int = 10

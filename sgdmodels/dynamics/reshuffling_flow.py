@@ -9,6 +9,7 @@ with batches B without replacement. The mean over an epoch is right to second or
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .base import Declaration, Dynamics, Plan, checked_batch_size, checked_step_size, checked_substeps
 from .gradient_flow import flow_plan
@@ -23,6 +24,8 @@ class ReshufflingFlow(Dynamics):
     >>> sm.ReshufflingFlow(0.1, batch_size=4).declaration.relative_to
     'SGD(sampling="epoch")'
     """
+
+    deterministic: ClassVar[bool] = True
 
     step_size: Schedule
     batch_size: Schedule

@@ -17,7 +17,7 @@ Source: our proposal, after Cohen et al. 2024 and Mulayoff and Michaeli 2024.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -119,6 +119,8 @@ class StochasticCentralFlow(Dynamics):
     >>> sm.StochasticCentralFlow(0.1, batch_size=4).stride
     50
     """
+
+    deterministic: ClassVar[bool] = True
 
     step_size: Schedule
     batch_size: Schedule

@@ -1,0 +1,146 @@
+"""Make the runs that predictions are judged by: one dynamics, several batch sizes, nudges at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .arguments import FloatArray
+from .dynamics import Dynamics
+from .interventions import Checkpoint, edge_test, nudged
+from .measure import measure
+from .models import Model
+from .predictions import Evidence
+from .simulate import Run
+from .streaks import has_batches, step_sharpness_path
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+METRICS = ("loss", "gradient_norm", "batch_sharpness", "lambda_max", "gni")
+DEAR_METRICS = ("mean_square_sharpness", "batch_sharpness_mean_ratio")
+SNAPSHOTS = 20
+TESTS = 20  # replicas of an edge test
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What all dynamics of a score card have in common: the loss, the start, the time axis, the random numbers."""
+
+    model: Model
+    init: FloatArray
+    steps: int
+    batch_sizes: tuple[int, ...]
+    replicas: int
+    record_every: int
+    seed: int
+    directions: FloatArray | None
+    interventions: int  # steps of each branch, 0 for none
+    streaks: int  # steps whose sharpness is followed one by one, 0 for none
+    threads: int | None
+
+    def with_batch_size(self, dynamics: Dynamics, batch_size: int) -> Dynamics:
+        """`dynamics` at a batch size of the experiment, if it has one."""
+        if any(f.name == "batch_size" for f in fields(dynamics)):
+            return replace(dynamics, batch_size=batch_size)  # type: ignore[call-arg]
+        return dynamics
+
+    def pieces(self, dynamics: Dynamics) -> list[tuple[Dynamics, tuple[int, ...]]]:
+        """The distinct dynamics to run, and the batch sizes that each stands for."""
+        groups: list[tuple[Dynamics, tuple[int, ...]]] = []
+        for b in self.batch_sizes:
+            mine = self.with_batch_size(dynamics, b)
+            if groups and mine is groups[-1][0]:
+                groups[-1] = (mine, (*groups[-1][1], b))
+            else:
+                groups.append((mine, (b,)))
+        return groups
+
+
+def collect(
+    experiment: Experiment,
+    dynamics: Dynamics,
+    reference: Evidence | None = None,
+    tick: Callable[[], None] = lambda: None,
+) -> Evidence:
+    """Run `dynamics` at every batch size, measure, nudge. Calls `tick` after each batch size."""
+    runs: dict[int, xr.Dataset] = {}
+    snapshots: dict[int, xr.Dataset] = {}
+    tests: dict[int, xr.Dataset] = {}
+    streaks: dict[int, xr.Dataset] = {}
+    model = experiment.model
+    for mine, sizes in experiment.pieces(dynamics):
+        replicas = 1 if mine.deterministic else experiment.replicas
+        run = Run(
+            model, mine, experiment.steps, experiment.init, replicas, experiment.record_every, METRICS, list(sizes),
+            experiment.seed, True, experiment.threads,
+        )  # fmt: skip
+        data = run.go()
+        if data.attrs["interrupted"]:
+            raise KeyboardInterrupt
+        runs.update(dict.fromkeys(sizes, data))
+        evidence = Evidence(model, mine, step_size(mine), runs, sampling=run.sampling)
+        for b in sizes:
+            dear = _dear_metrics(evidence, b, experiment.seed)
+            if dear is not None:
+                snapshots[b] = dear
+        end = Checkpoint(run.theta, run.memory, run.steps)
+        if experiment.interventions and run.plan.advance is None and (run.diverged_at < 0).all():
+            test = _edge_test(experiment, mine, end)
+            tests.update(dict.fromkeys(sizes, test))
+        if experiment.streaks and has_batches(mine, model.samples) and (run.diverged_at < 0).all():
+            count = min(2, replicas)
+            streaks[sizes[0]] = step_sharpness_path(
+                model, mine, end, experiment.streaks, replicas=count, seed=experiment.seed
+            )
+        for _ in sizes:
+            tick()
+    return Evidence(
+        model, dynamics, step_size(dynamics), runs, run.sampling, snapshots, tests, streaks, experiment.directions,
+        reference,
+    )  # fmt: skip
+
+
+def step_size(dynamics: Any) -> float:
+    """The constant step size of a dynamics."""
+    return float(dynamics.step_size)
+
+
+def _dear_metrics(evidence: Evidence, batch_size: int, seed: int) -> xr.Dataset | None:
+    """S_ms and the mean of ratios at a few steps of the window; None if there is no window."""
+    from .predictions import NoAnswer
+
+    try:
+        window = evidence.window(batch_size)
+    except NoAnswer:
+        return None
+    run = evidence.survivors(batch_size)
+    late = np.arange(run.sizes["step"])[window]
+    chosen = late[np.linspace(0, len(late) - 1, SNAPSHOTS).astype(int)]
+    params = run.params.isel(replica=slice(0, 1), step=chosen)
+    return measure(
+        evidence.model, params, batch_size, sampling=evidence.sampling, metrics=DEAR_METRICS, seed=seed
+    )
+
+
+def _edge_test(experiment: Experiment, dynamics: Dynamics, end: Checkpoint) -> xr.Dataset:
+    """Nudges at the end of the run; every replica is forked several times, with fresh random numbers each."""
+    copies = 1 if dynamics.deterministic else -(-TESTS // len(end.theta))
+    start = Checkpoint(np.tile(end.theta, (copies, 1)), np.tile(end.memory, (copies, 1)), end.step)
+    return edge_test(
+        experiment.model, dynamics, end.step, start, steps=experiment.interventions, replicas=len(start.theta),
+        seed=experiment.seed,
+    )  # fmt: skip
+
+
+def check_nudges(experiment: Experiment, dynamics: Sequence[Dynamics]) -> None:
+    """Raise before any work starts if a dynamics cannot take part."""
+    for one in dynamics:
+        one.check_model(experiment.model)
+        for b in experiment.batch_sizes:
+            mine = experiment.with_batch_size(one, b)
+            mine.plan(experiment.model.samples)
+            nudged(mine, experiment.model.samples)

@@ -1,0 +1,201 @@
+"""What a prediction is: a claim with a formula and a band, evaluated on the runs of one dynamics, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..arguments import FloatArray
+from ..detectors import FLAT, Plateau, entered_at, eoss_window, plateau, slope
+from ..distances import Estimate
+from ..models import Model
+from ..sampling import noise_coefficients
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+HOLDS = "holds"
+FAILS = "fails"
+INCONCLUSIVE = "inconclusive"
+NOT_APPLICABLE = "not applicable"
+NOT_ENTERED = "EoSS never entered"
+DIVERGED = "diverged"
+VERDICTS = (HOLDS, FAILS, INCONCLUSIVE, NOT_APPLICABLE, NOT_ENTERED, DIVERGED)
+
+
+class NoAnswer(Exception):
+    """Why a prediction has no value here: one of the last three verdicts, and the reason."""
+
+    def __init__(self, verdict: str, reason: str) -> None:
+        super().__init__(reason)
+        self.verdict, self.reason = verdict, reason
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a prediction found for one dynamics: a value with its 95 % interval, the verdict, and why."""
+
+    value: float
+    low: float
+    high: float
+    verdict: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The runs of one dynamics at several batch sizes, and what was measured on them.
+
+    runs: by batch size, with loss, gradient_norm, batch_sharpness, lambda_max and gni at that batch size.
+    snapshots: dear metrics at a few steps of the window of each run. edge_tests: results of
+    `sgdmodels.interventions.edge_test`. streaks: loss and step sharpness of some last steps, one by one. directions:
+    the a_i where the curvature is a moving scalar times a_i a_i'. reference: the evidence of SGD, for its models.
+    """
+
+    model: Model
+    dynamics: Any
+    step_size: float
+    runs: Mapping[int, xr.Dataset]
+    sampling: str = "without_replacement"
+    snapshots: Mapping[int, xr.Dataset] = field(default_factory=dict)
+    edge_tests: Mapping[int, xr.Dataset] = field(default_factory=dict)
+    streaks: Mapping[int, xr.Dataset] = field(default_factory=dict)
+    directions: FloatArray | None = None
+    reference: Evidence | None = None
+
+    @property
+    def momentum(self) -> float:
+        return float(getattr(self.dynamics, "momentum", 0.0))
+
+    def survivors(self, batch_size: int) -> xr.Dataset:
+        """The run at `batch_size` without its diverged replicas."""
+        run = self.runs[batch_size]
+        kept = run.isel(replica=np.isnan(run.diverged_at.values))
+        if kept.sizes["replica"] == 0:
+            first = int(run.diverged_at.min())
+            raise NoAnswer(DIVERGED, f"all {run.sizes['replica']} replicas diverged, the first at step {first}")
+        return kept
+
+    def scaled(self, batch_size: int, metric: str) -> FloatArray:
+        """step_size * metric / 2 of the survivors, shape (replica, step)."""
+        values = self.survivors(batch_size)[metric]
+        if "batch_size" in values.dims:
+            values = values.sel(batch_size=batch_size)
+        return np.ascontiguousarray(values.transpose("replica", "step").values * self.step_size / 2)
+
+    def entry(self, batch_size: int) -> int:
+        """The step at which Batch Sharpness enters EoSS; no answer if it never does."""
+        steps = self.survivors(batch_size).step.values
+        middle = np.nanmedian(self.scaled(batch_size, "batch_sharpness"), axis=0)
+        entered = entered_at(steps, middle)
+        if entered is None:
+            raise NoAnswer(NOT_ENTERED, f"Batch Sharpness stayed below 0.9 (2/eta), at most {np.nanmax(middle):.3g}")
+        return entered
+
+    def window(self, batch_size: int) -> slice:
+        """Records of the last 40 % of the steps since entry (theory J1)."""
+        self.entry(batch_size)
+        steps = self.survivors(batch_size).step.values
+        first = eoss_window(steps, np.nanmedian(self.scaled(batch_size, "batch_sharpness"), axis=0))
+        assert first is not None
+        if len(steps) - first < 10:
+            raise NoAnswer(NOT_ENTERED, f"EoSS was entered too late: {len(steps) - first} records are left of the window")
+        return slice(first, None)
+
+    def level(self, batch_size: int, metric: str) -> Plateau:
+        """Plateau of step_size * metric / 2 over the window, with its block-bootstrap interval."""
+        window = self.window(batch_size)
+        steps = self.survivors(batch_size).step.values[window]
+        return plateau(steps, self.scaled(batch_size, metric)[:, window].copy())
+
+    def drifts(self, batch_size: int, metric: str) -> str:
+        """Why there is no plateau (theory J3: the level moves by 0.05 or more in the window), or an empty string.
+
+        A noisy series has a noisy slope, so that replicas must agree on it: the interval of their mean drift must lie
+        beyond 0.05.
+        """
+        from scipy import stats
+
+        window = self.window(batch_size)
+        steps = self.survivors(batch_size).step.values[window]
+        moves = np.array([slope(steps, row) for row in self.scaled(batch_size, metric)[:, window]])
+        moves *= float(steps[-1] - steps[0])
+        reach = 0.0
+        if len(moves) > 1:
+            reach = float(stats.t.ppf(0.975, len(moves) - 1) * moves.std(ddof=1) / np.sqrt(len(moves)))
+        middle = float(moves.mean())
+        return f"no plateau: the level moves by {middle:+.2g} in the window" if abs(middle) - reach > FLAT else ""
+
+    def late_level(self, batch_size: int, metric: str) -> Plateau:
+        """The same over the last 40 % of the run, whether or not EoSS was entered."""
+        steps = self.survivors(batch_size).step.values
+        late = steps >= 0.6 * steps[-1]
+        return plateau(steps[late], self.scaled(batch_size, metric)[:, late].copy(order="C"))
+
+    def snapshot_level(self, batch_size: int, metric: str) -> Estimate:
+        """Mean of a dear metric over the snapshots of the window, times step_size / 2, with a t-interval."""
+        from scipy import stats
+
+        self.window(batch_size)
+        if batch_size not in self.snapshots or metric not in self.snapshots[batch_size]:
+            raise NoAnswer(NOT_APPLICABLE, f"{metric} was not measured")
+        values = self.snapshots[batch_size][metric].values.ravel() * self.step_size / 2
+        values = values[np.isfinite(values)]
+        if len(values) < 3:
+            raise NoAnswer(INCONCLUSIVE, f"{metric} is finite at {len(values)} snapshots only")
+        reach = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+        middle = float(values.mean())
+        return Estimate(middle, middle - reach, middle + reach)
+
+    def c2(self, batch_size: int) -> float:
+        return noise_coefficients(self.model.samples, batch_size, self.sampling).c2
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A testable claim: `evaluate(evidence, batch_size)` gives a number that must lie in `band`.
+
+    `per_batch_size=False`: one number from the runs at all batch sizes (batch_size is then None). `same_within`: two
+    dynamics agree if their numbers differ by less than this. `evaluate` raises NoAnswer where the claim has no value.
+    """
+
+    name: str
+    title: str
+    statement: str
+    formula: str
+    reference: str
+    applies: str
+    quantity: str
+    band: tuple[float, float]
+    evaluate: Callable[[Evidence, Any], Estimate]
+    same_within: float = 0.05
+    per_batch_size: bool = True
+    needs: tuple[str, ...] = ()
+
+    def find(self, evidence: Evidence, batch_size: int | None) -> Finding:
+        """The number, its interval and the verdict for one dynamics at one batch size."""
+        try:
+            estimate = self.evaluate(evidence, batch_size)
+        except NoAnswer as none:
+            return Finding(np.nan, np.nan, np.nan, none.verdict, none.reason)
+        return Finding(estimate.value, estimate.low, estimate.high, self.verdict(estimate))
+
+    def verdict(self, estimate: Estimate) -> str:
+        """holds: the interval lies in the band; fails: it lies outside; inconclusive: it does neither."""
+        low, high = self.band
+        if np.isnan(estimate.value):
+            return INCONCLUSIVE
+        if low <= estimate.low and estimate.high <= high:
+            return HOLDS
+        if estimate.high < low or estimate.low > high:
+            return FAILS
+        return INCONCLUSIVE
+
+
+def without_momentum(evidence: Evidence) -> None:
+    """Claims about 2/eta are about plain steps."""
+    if evidence.momentum:
+        raise NoAnswer(NOT_APPLICABLE, "with momentum the levels are those of B9")

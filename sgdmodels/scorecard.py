@@ -1,0 +1,325 @@
+"""Which models of SGD keep which predictions? Every model from the same start, at the same effective noise, judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .arguments import FloatArray, float_array, integer, one_of
+from .collect import Experiment, check_nudges, collect, step_size
+from .detectors import disagreement
+from .dynamics import Dynamics
+from .errors import InvalidArgument
+from .measure import checked_batch_sizes, checked_model
+from .models import Model
+from .predictions import PREDICTIONS, Evidence, Finding, Prediction
+from .predictions.base import DIVERGED, NOT_APPLICABLE, NOT_ENTERED
+from .progress import Progress
+from .recipes import Recipe
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+AGREES, DIFFERS, UNCLEAR = "agrees", "differs", "unclear"
+ALL = 0  # the batch_size of a prediction that is one number for all of them
+RECORDS = 1000
+INTERVENTION_STEPS = 1000
+STREAK_STEPS = 1000
+HIDDEN = ("step_size", "batch_size", "refinement")
+
+
+@dataclass(frozen=True)
+class ScoreCard:
+    """Findings by (prediction, dynamics, batch size), and the evidence behind them.
+
+    `table`: an xarray Dataset with `value`, `low`, `high`, `verdict` (for that dynamics), `agreement` (with the
+    reference) and `reason` over (prediction, dynamics, batch_size); batch_size 0 stands for predictions that are one
+    number for all batch sizes. `evidence[label].runs[b]` are the runs themselves.
+    """
+
+    title: str
+    table: xr.Dataset
+    evidence: Mapping[str, Evidence]
+    predictions: tuple[Prediction, ...]
+    experiment: Experiment
+
+    @property
+    def reference(self) -> str:
+        """Label of the reference."""
+        return next(iter(self.evidence))
+
+    def to_markdown(self) -> str:
+        """The card as Markdown: a summary, then one table per batch size."""
+        from .report import markdown
+
+        return markdown(self)
+
+    def to_html(self, path: Any) -> None:
+        """Write the card as one self-contained page with its figures."""
+        from .report import write_html
+
+        write_html(path, [self])
+
+    def plot(self) -> Figure:
+        """Plateaus of lambda_max and Batch Sharpness against the batch size, with their closed forms."""
+        from .scorecard_figures import plateaus
+
+        return plateaus(self)
+
+
+def scorecard(
+    model: Model | Recipe,
+    reference: Dynamics,
+    candidates: Sequence[Dynamics] | Mapping[str, Dynamics],
+    *,
+    steps: int | None = None,
+    replicas: int = 4,
+    init: ArrayLike | None = None,
+    batch_sizes: int | Sequence[int] | None = None,
+    predictions: Sequence[str] | None = None,
+    directions: ArrayLike | None = None,
+    interventions: bool = True,
+    title: str | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    progress: bool | None = None,
+) -> ScoreCard:
+    """Run `reference` and `candidates` side by side and score each against the predictions.
+
+    model: a loss, or a `sgdmodels.recipes` recipe, which brings init, steps and directions along. init: where all start
+    (default: 0.1 times standard normal numbers from `seed`). batch_sizes: where every dynamics that has a batch size is
+    run, and where curvatures are measured (default: that of the reference). predictions: names such as "B1" (default:
+    all). directions: the a_i (n, d) if the curvature is a moving scalar times a_i a_i'. interventions: nudge each run at
+    its end. All share the time axis (steps of SGD), the start, c2(b) and the random streams.
+
+    Raises InvalidArgument before any run starts, also for a prediction that no dynamics can satisfy.
+
+    >>> import sgdmodels as sm
+    >>> recipe = sm.recipes.gated_quadratic(0)
+    >>> card = scorecard(recipe, sm.SGD(0.4, 16), [sm.GD(0.4)], steps=3000, replicas=2, predictions=["B1", "B2"])
+    >>> card.table.sizes["dynamics"], str(card.table.verdict.sel(prediction="B2", dynamics="SGD", batch_size=16).values)
+    (2, 'holds')
+    """
+    *_, card = progressive_scorecard(
+        model, reference, candidates, steps=steps, replicas=replicas, init=init, batch_sizes=batch_sizes,
+        predictions=predictions, directions=directions, interventions=interventions, title=title, seed=seed,
+        threads=threads, progress=progress,
+    )  # fmt: skip
+    assert isinstance(card, ScoreCard)
+    return card
+
+
+def progressive_scorecard(
+    model: Model | Recipe, reference: Dynamics, candidates: Any, *, steps: Any, replicas: Any, init: Any,
+    batch_sizes: Any, predictions: Any, directions: Any, interventions: Any, title: Any, seed: Any, threads: Any,
+    progress: Any,
+) -> Iterator[tuple[int, int] | ScoreCard]:  # fmt: skip
+    """`scorecard` that yields (pieces done, pieces in all) on its way, and the card at last."""
+    if isinstance(model, Recipe):
+        steps = model.steps if steps is None else steps
+        init = model.init if init is None else init
+        directions = model.directions if directions is None else directions
+        model = model.model
+    checked_model(model)
+    everyone = labelled(reference, candidates)
+    chosen = chosen_predictions(predictions, everyone)
+    if steps is None:
+        raise InvalidArgument("steps must be given (a recipe brings its own), got None; pass steps=20_000, say")
+    count = integer("steps", steps, 100)
+    sizes = getattr(reference, "batch_size", model.samples) if batch_sizes is None else batch_sizes
+    if isinstance(sizes, tuple) and any(isinstance(pair, tuple) for pair in sizes):
+        raise InvalidArgument(f"reference must have a constant batch_size for a score card, got {sizes}")
+    experiment = Experiment(
+        model=model,
+        init=default_init(model, seed) if init is None else float_array("init", init, (model.dim,)),
+        steps=-(-count // 64) * 64,  # where runs may be forked
+        batch_sizes=tuple(sorted(checked_batch_sizes(model, sizes))),
+        replicas=integer("replicas", replicas, 1),
+        record_every=max(1, count // RECORDS),
+        seed=integer("seed", seed, 0, 2**64 - 1),
+        directions=None if directions is None else float_array("directions", directions, (model.samples, "d")),
+        interventions=INTERVENTION_STEPS if interventions else 0,
+        streaks=STREAK_STEPS if interventions and any(p.name == "B11" for p in chosen) else 0,
+        threads=1,
+    )
+    check_nudges(experiment, list(everyone.values()))
+    names = list(everyone)
+    workers = integer("threads", 2 if threads is None else threads, 1)
+    pieces = len(names) * len(experiment.batch_sizes)
+    done = [0]
+
+    def tick() -> None:
+        done[0] += 1
+
+    evidence: dict[str, Evidence] = {}
+    with Progress(pieces, "score card", progress, "runs") as bar, ThreadPoolExecutor(workers) as pool:
+        first = collect(experiment, everyone[names[0]], None, tick)
+        evidence[names[0]] = first
+        bar.update(done[0])
+        yield done[0], pieces
+        jobs = {pool.submit(collect, experiment, everyone[name], first, tick): name for name in names[1:]}
+        try:
+            for job in as_completed(jobs):
+                evidence[jobs[job]] = job.result()
+                bar.update(done[0])
+                yield done[0], pieces
+        finally:
+            for job in jobs:
+                job.cancel()
+    ordered = {name: evidence[name] for name in names}
+    heading = title if title is not None else f"{type(model).__name__}, n = {model.samples}, d = {model.dim}"
+    yield ScoreCard(heading, judged(ordered, chosen, experiment), ordered, chosen, experiment)
+
+
+def judged(evidence: Mapping[str, Evidence], chosen: Sequence[Prediction], experiment: Experiment) -> xr.Dataset:
+    """The table of findings."""
+    import xarray as xr
+
+    sizes = [*experiment.batch_sizes, ALL]
+    shape = (len(chosen), len(evidence), len(sizes))
+    numbers = {name: np.full(shape, np.nan) for name in ("value", "low", "high")}
+    words = {name: np.full(shape, "", dtype=object) for name in ("verdict", "agreement", "reason")}
+    for p, prediction in enumerate(chosen):
+        for s, b in enumerate(sizes):
+            if (b == ALL) == prediction.per_batch_size:
+                continue
+            findings = [prediction.find(one, None if b == ALL else b) for one in evidence.values()]
+            for d, finding in enumerate(findings):
+                for name in numbers:
+                    numbers[name][p, d, s] = getattr(finding, name)
+                words["verdict"][p, d, s] = finding.verdict
+                words["reason"][p, d, s] = finding.reason
+                words["agreement"][p, d, s] = agreement(prediction, finding, findings[0]) if d else ""
+    dims = ("prediction", "dynamics", "batch_size")
+    lost = [
+        [int(one.runs[b].diverged_at.notnull().sum()) for b in experiment.batch_sizes] + [0]
+        for one in evidence.values()
+    ]
+    return xr.Dataset(
+        {
+            **{name: (dims, values) for name, values in numbers.items()},
+            **{name: (dims, values.astype(str)) for name, values in words.items()},
+            "diverged": (("dynamics", "batch_size"), lost, {"long_name": "replicas that diverged"}),
+            "type_2_fraction": (("dynamics", "batch_size"), type_2(evidence, sizes)),
+            "opposite_sides": (("dynamics", "batch_size"), opposite(evidence, sizes).astype(str)),
+        },
+        {
+            "prediction": [prediction.name for prediction in chosen],
+            "dynamics": list(evidence),
+            "batch_size": ("batch_size", sizes, {"long_name": "batch size; 0: one number for all"}),
+            "replicas": ("dynamics", [one.runs[experiment.batch_sizes[0]].sizes["replica"] for one in evidence.values()]),
+        },
+        {"steps": experiment.steps, "seed": str(experiment.seed)},
+    )
+
+
+def agreement(prediction: Prediction, own: Finding, reference: Finding) -> str:
+    """Whether a model's number is that of the reference, whatever the verdicts: agrees, differs, unclear, or ''."""
+    if NOT_APPLICABLE in (own.verdict, reference.verdict):
+        return ""
+    answers = (DIVERGED, NOT_ENTERED)
+    if own.verdict in answers or reference.verdict in answers:
+        return AGREES if own.verdict == reference.verdict else DIFFERS
+    if np.isnan(own.value) or np.isnan(reference.value):
+        return UNCLEAR
+    if np.isinf(prediction.same_within):
+        decided = {own.verdict, reference.verdict} <= {"holds", "fails"}
+        return UNCLEAR if not decided else AGREES if own.verdict == reference.verdict else DIFFERS
+    gap = abs(own.value - reference.value)
+    reach = float(np.hypot(own.high - own.low, reference.high - reference.low)) / 2
+    if gap + reach <= prediction.same_within:
+        return AGREES
+    return DIFFERS if gap - reach > prediction.same_within else UNCLEAR
+
+
+def type_2(evidence: Mapping[str, Evidence], sizes: Sequence[int]) -> FloatArray:
+    """Share of snapshots in the window at which the frozen second-moment map is unstable (theory J7); NaN if unknown."""
+    shares = np.full((len(evidence), len(sizes)), np.nan)
+    for d, one in enumerate(evidence.values()):
+        for s, b in enumerate(sizes):
+            if b in one.snapshots:
+                values = one.snapshots[b].mean_square_sharpness.values * one.step_size / 2
+                if np.isfinite(values).any():
+                    shares[d, s] = np.mean(values[np.isfinite(values)] >= 1)
+    return shares
+
+
+def opposite(evidence: Mapping[str, Evidence], sizes: Sequence[int]) -> np.ndarray:
+    """Which of BS (ratio of means), BS_E (mean of ratios) and S_ms lie on opposite sides of 2/eta (theory J8)."""
+    words = np.full((len(evidence), len(sizes)), "", dtype=object)
+    for d, one in enumerate(evidence.values()):
+        for s, b in enumerate(sizes):
+            if b in one.snapshots:
+                dear = one.snapshots[b] * one.step_size / 2
+                sides = disagreement({
+                    "BS": one.level(b, "batch_sharpness").value,
+                    "BS_E": float(dear.batch_sharpness_mean_ratio.mean()),
+                    "S_ms": float(dear.mean_square_sharpness.mean()),
+                })  # fmt: skip
+                words[d, s] = " < 2/eta < ".join(", ".join(side) for side in sides)
+    return words
+
+
+def labelled(reference: Any, candidates: Any) -> dict[str, Dynamics]:
+    """Reference and candidates by label; labels are made of what sets a dynamics apart."""
+    if isinstance(candidates, Dynamics) or not isinstance(candidates, Mapping | Iterable):
+        raise InvalidArgument(f"candidates must be a list of dynamics or a mapping of names to them, got {candidates!r}")
+    pairs = list(candidates.items()) if isinstance(candidates, Mapping) else [(label(c), c) for c in candidates]
+    everyone: dict[str, Dynamics] = {}
+    for name, dynamics in [(label(reference), reference), *pairs]:
+        if not isinstance(dynamics, Dynamics):
+            raise InvalidArgument(f"reference and candidates must be dynamics such as sm.SDE(...), got {dynamics!r}")
+        if name in everyone:
+            raise InvalidArgument(f"two dynamics are called {name!r}; pass candidates as a mapping with distinct names")
+        if not isinstance(getattr(dynamics, "step_size", None), float):
+            raise InvalidArgument(f"{name} must have a constant step_size for a score card, got a schedule")
+        everyone[name] = dynamics
+    sizes = {step_size(d) for d in everyone.values()}
+    if len(sizes) > 1:
+        raise InvalidArgument(f"all dynamics of a score card must have one step_size, got {sorted(sizes)}")
+    return everyone
+
+
+def label(dynamics: Any) -> str:
+    """Class and fields that are not at their defaults, without step size and batch size.
+
+    >>> from sgdmodels import SDE, NoisyGD
+    >>> label(NoisyGD(0.1, 4, "diagonal")), label(SDE(0.1, 4, order=2))
+    ('NoisyGD diagonal', 'SDE order=2')
+    """
+    if not isinstance(dynamics, Dynamics):
+        return repr(dynamics)
+    words = [type(dynamics).__name__]
+    for f in fields(dynamics):
+        value = getattr(dynamics, f.name)
+        if f.name in HIDDEN or f.name == "integrator" or isinstance(value, np.ndarray) or value == f.default:
+            continue
+        words.append(str(value) if isinstance(value, str) else f"{f.name}={value:.4g}")
+    return " ".join(words)
+
+
+def chosen_predictions(names: Any, everyone: Mapping[str, Dynamics]) -> tuple[Prediction, ...]:
+    """The predictions asked for, once some dynamics is known to be able to satisfy each."""
+    if names is None:
+        return PREDICTIONS
+    known = {prediction.name: prediction for prediction in PREDICTIONS}
+    asked = [names] if isinstance(names, str) else list(names)
+    chosen = tuple(known[one_of("predictions", name, known)] for name in asked)
+    for prediction in chosen:
+        if "momentum" in prediction.needs and not any(getattr(d, "momentum", 0.0) for d in everyone.values()):
+            raise InvalidArgument(
+                f"prediction {prediction.name} is about momentum, and none of {', '.join(everyone)} has any; add "
+                "sm.SGD(step_size, batch_size, momentum=0.9), or leave the prediction out"
+            )
+    return chosen
+
+
+def default_init(model: Model, seed: int) -> FloatArray:
+    """A small random start for losses that come without one."""
+    return 0.1 * np.random.default_rng(seed).standard_normal(model.dim)
