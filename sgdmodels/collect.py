@@ -13,7 +13,8 @@ from .dynamics import Dynamics
 from .interventions import Checkpoint, edge_test, nudged
 from .measure import measure
 from .models import Model
-from .predictions import Evidence
+from .predictions import Evidence, NoAnswer
+from .refine import halved
 from .simulate import Run
 from .streaks import has_batches, step_sharpness_path
 
@@ -24,6 +25,7 @@ METRICS = ("loss", "gradient_norm", "batch_sharpness", "lambda_max", "gni")
 DEAR_METRICS = ("mean_square_sharpness", "batch_sharpness_mean_ratio")
 SNAPSHOTS = 20
 TESTS = 20  # replicas of an edge test
+CONVERGED = 0.05  # relative change of a level that halving the integrator's step may make
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ def collect(
     snapshots: dict[int, xr.Dataset] = {}
     tests: dict[int, xr.Dataset] = {}
     streaks: dict[int, xr.Dataset] = {}
+    convergence: dict[int, str] = {}
     model = experiment.model
     for mine, sizes in experiment.pieces(dynamics):
         replicas = 1 if mine.deterministic else experiment.replicas
@@ -83,24 +86,26 @@ def collect(
             raise KeyboardInterrupt
         runs.update(dict.fromkeys(sizes, data))
         evidence = Evidence(model, mine, step_size(mine), runs, sampling=run.sampling)
+        convergence.update(_convergence(experiment, mine, evidence, sizes))
         for b in sizes:
             dear = _dear_metrics(evidence, b, experiment.seed)
             if dear is not None:
                 snapshots[b] = dear
-        end = Checkpoint(run.theta, run.memory, run.steps)
-        if experiment.interventions and run.plan.advance is None and (run.diverged_at < 0).all():
+        alive = run.diverged_at < 0
+        end = Checkpoint(run.theta[alive], run.memory[alive], run.steps)
+        if experiment.interventions and run.plan.advance is None and alive.any():
             test = _edge_test(experiment, mine, end)
             tests.update(dict.fromkeys(sizes, test))
-        if experiment.streaks and has_batches(mine, model.samples) and (run.diverged_at < 0).all():
-            count = min(2, replicas)
+        if experiment.streaks and has_batches(mine, model.samples) and alive.any():
+            count = min(2, int(alive.sum()))
             streaks[sizes[0]] = step_sharpness_path(
                 model, mine, end, experiment.streaks, replicas=count, seed=experiment.seed
             )
         for _ in sizes:
             tick()
     return Evidence(
-        model, dynamics, step_size(dynamics), runs, run.sampling, snapshots, tests, streaks, experiment.directions,
-        reference,
+        model, dynamics, step_size(dynamics), runs, run.sampling, snapshots, tests, streaks, convergence,
+        experiment.directions, reference,
     )  # fmt: skip
 
 
@@ -111,8 +116,6 @@ def step_size(dynamics: Any) -> float:
 
 def _dear_metrics(evidence: Evidence, batch_size: int, seed: int) -> xr.Dataset | None:
     """S_ms and the mean of ratios at a few steps of the window; None if there is no window."""
-    from .predictions import NoAnswer
-
     try:
         window = evidence.window(batch_size)
     except NoAnswer:
@@ -121,9 +124,42 @@ def _dear_metrics(evidence: Evidence, batch_size: int, seed: int) -> xr.Dataset 
     late = np.arange(run.sizes["step"])[window]
     chosen = late[np.linspace(0, len(late) - 1, SNAPSHOTS).astype(int)]
     params = run.params.isel(replica=slice(0, 1), step=chosen)
-    return measure(
-        evidence.model, params, batch_size, sampling=evidence.sampling, metrics=DEAR_METRICS, seed=seed
-    )
+    return measure(evidence.model, params, batch_size, sampling=evidence.sampling, metrics=DEAR_METRICS, seed=seed)
+
+
+def _convergence(
+    experiment: Experiment, dynamics: Dynamics, evidence: Evidence, sizes: Sequence[int]
+) -> dict[int, str]:
+    """Whether late levels stay where they are when the integrator's step is halved; empty for what has none."""
+    finer = halved(dynamics)
+    if finer is None:
+        return {}
+    count = min(2, experiment.replicas)
+    again = Run(
+        experiment.model, finer, experiment.steps, experiment.init, count, experiment.record_every,
+        ("batch_sharpness", "lambda_max"), list(sizes), experiment.seed, threads=experiment.threads,
+    ).go()  # fmt: skip
+    other = replace(evidence, dynamics=finer, runs=dict.fromkeys(sizes, again))
+    return {b: _same_level(evidence, other, b) for b in sizes}
+
+
+def _same_level(coarse: Evidence, fine: Evidence, batch_size: int) -> str:
+    """Compare the late levels of Batch Sharpness and lambda_max, relative to the finer ones."""
+    answers = []
+    for metric in ("batch_sharpness", "lambda_max"):
+        levels = []
+        for one in (coarse, fine):
+            try:
+                levels.append(one.late_level(batch_size, metric))
+            except NoAnswer:
+                levels.append(None)
+        first, second = levels
+        if first is None or second is None:
+            answers.append(first is second)
+            continue
+        reach = np.hypot(first.high - first.low, second.high - second.low) / 2
+        answers.append(abs(first.value - second.value) - reach <= CONVERGED * abs(second.value))
+    return "converged" if all(answers) else "not converged"
 
 
 def _edge_test(experiment: Experiment, dynamics: Dynamics, end: Checkpoint) -> xr.Dataset:

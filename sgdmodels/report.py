@@ -117,6 +117,8 @@ def _notes(card: ScoreCard, batch_size: int) -> list[str]:
         words = []
         if int(entry.diverged):
             words.append(f"{int(entry.diverged)} of {int(entry.replicas)} replicas diverged")
+        if str(entry.converged.values) == "not converged":
+            words.append("not converged: with half the integrator's step the late levels differ")
         if str(entry.opposite_sides.values):
             words.append(f"opposite sides of the edge: {entry.opposite_sides.values}")
         if float(entry.type_2_fraction) > 0:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .arguments import FloatArray, float_array, integer, one_of
-from .collect import Experiment, check_nudges, collect, step_size
+from .collect import Experiment, check_nudges, collect
 from .detectors import disagreement
 from .dynamics import Dynamics
 from .errors import InvalidArgument
+from .labels import labelled
 from .measure import checked_batch_sizes, checked_model
 from .models import Model
 from .predictions import PREDICTIONS, Evidence, Finding, Prediction
@@ -31,7 +32,6 @@ ALL = 0  # the batch_size of a prediction that is one number for all of them
 RECORDS = 1000
 INTERVENTION_STEPS = 1000
 STREAK_STEPS = 1000
-HIDDEN = ("step_size", "batch_size", "refinement")
 
 
 @dataclass(frozen=True)
@@ -208,12 +208,20 @@ def judged(evidence: Mapping[str, Evidence], chosen: Sequence[Prediction], exper
             "diverged": (("dynamics", "batch_size"), lost, {"long_name": "replicas that diverged"}),
             "type_2_fraction": (("dynamics", "batch_size"), type_2(evidence, sizes)),
             "opposite_sides": (("dynamics", "batch_size"), opposite(evidence, sizes).astype(str)),
+            "converged": (
+                ("dynamics", "batch_size"),
+                [[one.convergence.get(b, "") for b in sizes] for one in evidence.values()],
+                {"long_name": "whether an SDE integrated with half the step has the same late levels"},
+            ),
         },
         {
             "prediction": [prediction.name for prediction in chosen],
             "dynamics": list(evidence),
             "batch_size": ("batch_size", sizes, {"long_name": "batch size; 0: one number for all"}),
-            "replicas": ("dynamics", [one.runs[experiment.batch_sizes[0]].sizes["replica"] for one in evidence.values()]),
+            "replicas": (
+                "dynamics",
+                [one.runs[experiment.batch_sizes[0]].sizes["replica"] for one in evidence.values()],
+            ),
         },
         {"steps": experiment.steps, "seed": str(experiment.seed)},
     )
@@ -264,44 +272,6 @@ def opposite(evidence: Mapping[str, Evidence], sizes: Sequence[int]) -> np.ndarr
                 })  # fmt: skip
                 words[d, s] = " < 2/eta < ".join(", ".join(side) for side in sides)
     return words
-
-
-def labelled(reference: Any, candidates: Any) -> dict[str, Dynamics]:
-    """Reference and candidates by label; labels are made of what sets a dynamics apart."""
-    if isinstance(candidates, Dynamics) or not isinstance(candidates, Mapping | Iterable):
-        raise InvalidArgument(f"candidates must be a list of dynamics or a mapping of names to them, got {candidates!r}")
-    pairs = list(candidates.items()) if isinstance(candidates, Mapping) else [(label(c), c) for c in candidates]
-    everyone: dict[str, Dynamics] = {}
-    for name, dynamics in [(label(reference), reference), *pairs]:
-        if not isinstance(dynamics, Dynamics):
-            raise InvalidArgument(f"reference and candidates must be dynamics such as sm.SDE(...), got {dynamics!r}")
-        if name in everyone:
-            raise InvalidArgument(f"two dynamics are called {name!r}; pass candidates as a mapping with distinct names")
-        if not isinstance(getattr(dynamics, "step_size", None), float):
-            raise InvalidArgument(f"{name} must have a constant step_size for a score card, got a schedule")
-        everyone[name] = dynamics
-    sizes = {step_size(d) for d in everyone.values()}
-    if len(sizes) > 1:
-        raise InvalidArgument(f"all dynamics of a score card must have one step_size, got {sorted(sizes)}")
-    return everyone
-
-
-def label(dynamics: Any) -> str:
-    """Class and fields that are not at their defaults, without step size and batch size.
-
-    >>> from sgdmodels import SDE, NoisyGD
-    >>> label(NoisyGD(0.1, 4, "diagonal")), label(SDE(0.1, 4, order=2))
-    ('NoisyGD diagonal', 'SDE order=2')
-    """
-    if not isinstance(dynamics, Dynamics):
-        return repr(dynamics)
-    words = [type(dynamics).__name__]
-    for f in fields(dynamics):
-        value = getattr(dynamics, f.name)
-        if f.name in HIDDEN or f.name == "integrator" or isinstance(value, np.ndarray) or value == f.default:
-            continue
-        words.append(str(value) if isinstance(value, str) else f"{f.name}={value:.4g}")
-    return " ".join(words)
 
 
 def chosen_predictions(names: Any, everyone: Mapping[str, Dynamics]) -> tuple[Prediction, ...]:

@@ -51,9 +51,17 @@ def trajectories(card: ScoreCard) -> Figure:
                     path = median_path(card.evidence[name], b, metric)
                     if path is not None:
                         first = name == card.reference
-                        ax.plot(*path, color=styles[name]["color"], linewidth=1.6 if first else 0.9, zorder=3 if first else 2)
+                        ax.plot(
+                            *path,
+                            color=styles[name]["color"],
+                            linewidth=1.6 if first else 0.9,
+                            zorder=3 if first else 2,
+                        )
                 ax.axhline(1, **EDGE)
-                ax.set(ylim=(0, TOP), title=f"{title}, $b = {b}$" if b < card.experiment.model.samples else f"{title}, $b = n$")
+                ax.set(
+                    ylim=(0, TOP),
+                    title=f"{title}, $b = {b}$" if b < card.experiment.model.samples else f"{title}, $b = n$",
+                )
                 ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}")
         for ax in grid[-1]:
             ax.set_xlabel(r"step / $10^3$")
@@ -114,7 +122,9 @@ def draw_plateaus(card: ScoreCard, axes: Any) -> None:
         ax.minorticks_off()
         ax.set(xlabel="batch size", title=title, ylim=(0, TOP))
         if above:
-            ax.text(0.02, 0.98, "beyond: " + ", ".join(dict.fromkeys(above)), transform=ax.transAxes, va="top", fontsize=6)
+            ax.text(
+                0.02, 0.98, "beyond: " + ", ".join(dict.fromkeys(above)), transform=ax.transAxes, va="top", fontsize=6
+            )
 
 
 def closed_form(card: ScoreCard, ax: Axes, metric: str) -> None:
@@ -128,7 +138,9 @@ def closed_form(card: ScoreCard, ax: Axes, metric: str) -> None:
     sizes = sizes[(sizes >= low) & (sizes <= high)]
     function = edge_sharpness if metric == "lambda_max" else batch_sharpness_factor
     label = r"closed form: $S_{ms} = 2/\eta$"
-    ax.plot(sizes, [function(experiment.directions, int(b)) for b in sizes], color="0.6", linewidth=3, label=label, zorder=1)
+    ax.plot(
+        sizes, [function(experiment.directions, int(b)) for b in sizes], color="0.6", linewidth=3, label=label, zorder=1
+    )
 
 
 def late_level(evidence: Evidence, batch_size: int, metric: str) -> tuple[float, float, float]:

@@ -161,7 +161,10 @@ class Run:
         workers = self._workers()
         done, interrupted = 0, False
         label = type(self.dynamics).__name__
-        with Progress(self.steps - self.first_step, label, self.progress) as bar, ThreadPoolExecutor(self.threads) as pool:
+        with (
+            Progress(self.steps - self.first_step, label, self.progress) as bar,
+            ThreadPoolExecutor(self.threads) as pool,
+        ):
             try:
                 step, length = self.first_step, CHECK_EVERY
                 per_record = 8 * self.theta.size

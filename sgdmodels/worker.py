@@ -17,7 +17,7 @@ from .metrics import Snapshots
 if TYPE_CHECKING:
     from .simulate import Run
 
-BLOCK_PAIRS = 4096  # (index, weight) pairs a law fills at a time, per replica
+BLOCK_PAIRS = 640  # (index, weight) pairs a law fills at a time, per replica: four fit the nearest cache
 
 
 class Worker:

@@ -27,9 +27,7 @@ CRITICAL = 0.9  # eigenvalues above this share of 2/eta are watched
 ITERATIONS = 500
 
 
-def advance(
-    model: Any, theta: FloatArray, memory: FloatArray, steps: int, step_size: float, batch_size: int
-) -> None:
+def advance(model: Any, theta: FloatArray, memory: FloatArray, steps: int, step_size: float, batch_size: int) -> None:
     """One stride of `steps` steps of gradient descent, in place."""
     edge, time = 2.0 / step_size, step_size * steps
     values, vectors = eigen(model, theta)

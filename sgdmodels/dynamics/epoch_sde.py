@@ -23,7 +23,14 @@ from ..kernels.gaussians import NOISE_ONLY, WITHOUT_REPLACEMENT, increments, law
 from ..kernels.random import GAUSSIANS, stream_keys
 from ..kernels.signatures import LAW
 from .base import (
-    Declaration, Dynamics, Plan, checked_batch_size, checked_step_size, checked_substeps, fitting_batch_size, segments,
+    Declaration,
+    Dynamics,
+    Plan,
+    checked_batch_size,
+    checked_step_size,
+    checked_substeps,
+    fitting_batch_size,
+    segments,
 )  # fmt: skip
 from .schedules import Schedule
 from .sde import walk_corrected

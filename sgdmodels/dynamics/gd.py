@@ -38,9 +38,7 @@ class GD(Dynamics):
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        self._set(
-            step_size=checked_step_size(self.step_size), momentum=checked_momentum(self.momentum, self.nesterov)
-        )
+        self._set(step_size=checked_step_size(self.step_size), momentum=checked_momentum(self.momentum, self.nesterov))
 
     @property
     def declaration(self) -> Declaration:
@@ -69,4 +67,3 @@ def with_momentum(plan: Plan, momentum: float, nesterov: bool) -> Plan:
         plan, walk=walk_momentum, single=False, walk_parameters=np.array([momentum, float(nesterov)]),
         memory=lambda _, theta: np.zeros_like(theta),
     )  # fmt: skip
-

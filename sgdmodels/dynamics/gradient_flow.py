@@ -15,11 +15,17 @@ from typing import ClassVar
 import numpy as np
 
 from ..kernels.batches import full_batch
-from ..kernels.holes import add_gradient, add_hvp, add_mean_hvp, begin_mean, split
 from ..kernels.gaussians import WITHOUT_REPLACEMENT, noise_variance
+from ..kernels.holes import add_gradient, add_hvp, add_mean_hvp, begin_mean, split
 from ..kernels.signatures import MODEL_ROWS
 from .base import (
-    Declaration, Dynamics, Plan, checked_step_size, checked_substeps, fitting_batch_size, segments,
+    Declaration,
+    Dynamics,
+    Plan,
+    checked_step_size,
+    checked_substeps,
+    fitting_batch_size,
+    segments,
 )  # fmt: skip
 from .schedules import Schedule
 

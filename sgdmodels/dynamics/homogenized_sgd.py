@@ -20,7 +20,14 @@ from ..errors import InvalidArgument
 from ..kernels.gaussians import HOMOGENIZED, gaussian, law_width
 from ..kernels.holes import add_gradient, mean_loss, split
 from .base import (
-    Declaration, Dynamics, Plan, checked_batch_size, checked_step_size, checked_substeps, fitting_batch_size, segments,
+    Declaration,
+    Dynamics,
+    Plan,
+    checked_batch_size,
+    checked_step_size,
+    checked_substeps,
+    fitting_batch_size,
+    segments,
 )  # fmt: skip
 from .schedules import Schedule
 

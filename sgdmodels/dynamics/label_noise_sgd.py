@@ -19,7 +19,14 @@ from ..kernels.batches import LAWS
 from ..kernels.holes import add_gradient, split
 from ..kernels.random import standard_normal
 from .base import (
-    Declaration, Dynamics, Plan, checked_batch_size, checked_sampling, checked_step_size, fitting_batch_size, segments,
+    Declaration,
+    Dynamics,
+    Plan,
+    checked_batch_size,
+    checked_sampling,
+    checked_step_size,
+    fitting_batch_size,
+    segments,
 )  # fmt: skip
 from .schedules import Schedule
 
@@ -39,9 +46,7 @@ def walk_noisy_labels(
                     number = (first + s) * targets.shape[0] + c
                     noisy[c] = targets[c] + scale * standard_normal(keys[j, 0], keys[j, 1], number)
             parts = split(theta[j], inputs, constants)
-            add_gradient(
-                parts, chosen, weight[j, s], count[j, s], -step_size, inputs, noisy, constants, work, parts
-            )
+            add_gradient(parts, chosen, weight[j, s], count[j, s], -step_size, inputs, noisy, constants, work, parts)
 
 
 @dataclass(frozen=True)

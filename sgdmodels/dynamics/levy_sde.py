@@ -46,9 +46,7 @@ def walk_levy(
         for j in range(theta.shape[0]):
             x = theta[j]
             parts = split(x, inputs, constants)
-            add_gradient(
-                parts, index[j, s], weight[j, s], samples, -step_size, inputs, targets, constants, work, parts
-            )
+            add_gradient(parts, index[j, s], weight[j, s], samples, -step_size, inputs, targets, constants, work, parts)
             base = np.uint64(first + s) * np.uint64(2 * size)
             for k in range(size):
                 u = uniform(random_bits(keys[j, 0], keys[j, 1], base + np.uint64(2 * k)))

@@ -28,8 +28,15 @@ from ..kernels.holes import add_gradient, split
 from ..kernels.signatures import MODEL_ROWS
 from ..sampling import NoiseCoefficients
 from .base import (
-    Declaration, Dynamics, Plan, checked_batch_size, checked_sampling, checked_step_size, constant_noise,
-    fitting_batch_size, segments,
+    Declaration,
+    Dynamics,
+    Plan,
+    checked_batch_size,
+    checked_sampling,
+    checked_step_size,
+    constant_noise,
+    fitting_batch_size,
+    segments,
 )  # fmt: skip
 from .schedules import Schedule
 
@@ -56,9 +63,7 @@ def walk_stale(
             add_gradient(
                 here, index[j, s], weight[j, s, second:], samples, -step_size, inputs, targets, constants, work, here
             )
-            add_gradient(
-                there, index[j, s], weight[j, s], samples, -step_size, inputs, targets, constants, work, here
-            )
+            add_gradient(there, index[j, s], weight[j, s], samples, -step_size, inputs, targets, constants, work, here)
 
 
 def walk_kick(
@@ -104,9 +109,7 @@ def walk_kick(
                     total += deviation[k]
                 for k in range(size):
                     deviation[k] = math.sqrt(total / size if kind == ISOTROPIC else deviation[k])
-            add_gradient(
-                parts, index[j, s], weight[j, s], samples, -step_size, inputs, targets, constants, work, parts
-            )
+            add_gradient(parts, index[j, s], weight[j, s], samples, -step_size, inputs, targets, constants, work, parts)
             increments(keys[j, 0], keys[j, 1], first + s, refinement, size, xi, fine)
             for k in range(size):
                 x[k] -= step_size * deviation[k] * xi[k]
@@ -168,7 +171,8 @@ class NoisyGD(Dynamics):
         if self.covariance == "full":
             stale = self.refresh > 1
             noise = np.array([scheme, self.refinement, float(stale)])
-            plan = Plan(gaussian, law_width(samples), *schedule, law_parameters=noise, refinement=self.refinement)
+            width = law_width(samples, 2 if stale or self.refinement > 1 else 1)
+            plan = Plan(gaussian, width, *schedule, law_parameters=noise, refinement=self.refinement)
             if not stale:
                 return plan
             return replace(

@@ -20,8 +20,15 @@ from ..kernels.gaussians import SCHEME_CODES, gaussian, law_width
 from ..kernels.holes import add_gradient, add_mean_hvp, begin_mean, split
 from ..kernels.signatures import MODEL_ROWS
 from .base import (
-    Declaration, Dynamics, Plan, checked_batch_size, checked_sampling, checked_step_size, checked_substeps,
-    fitting_batch_size, segments,
+    Declaration,
+    Dynamics,
+    Plan,
+    checked_batch_size,
+    checked_sampling,
+    checked_step_size,
+    checked_substeps,
+    fitting_batch_size,
+    segments,
 )  # fmt: skip
 from .schedules import Schedule
 
@@ -41,9 +48,7 @@ def walk_linearised(
             for k in range(size):
                 change[k] = 0.0
                 away[k] = x[k] - point[k]
-            add_gradient(
-                parts, index[j, s], weight[j, s], samples, 1.0, inputs, targets, constants, work, change_parts
-            )
+            add_gradient(parts, index[j, s], weight[j, s], samples, 1.0, inputs, targets, constants, work, change_parts)
             begin_mean(parts, samples, inputs, targets, constants, second_moment, work)
             add_mean_hvp(
                 parts, split(away, inputs, constants), samples, inputs, targets, constants, second_moment, work,

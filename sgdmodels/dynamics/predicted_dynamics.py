@@ -24,7 +24,14 @@ from ..kernels.batches import full_batch
 from ..kernels.gaussians import SCHEME_CODES, noise_variance
 from ..kernels.random import standard_normal
 from .base import (
-    Declaration, Dynamics, Plan, checked_batch_size, checked_sampling, checked_step_size, fitting_batch_size, segments,
+    Declaration,
+    Dynamics,
+    Plan,
+    checked_batch_size,
+    checked_sampling,
+    checked_step_size,
+    fitting_batch_size,
+    segments,
 )  # fmt: skip
 from .schedules import Schedule
 from .sharpness_derivatives import eigen, third_derivative

@@ -25,8 +25,16 @@ from ..kernels.holes import add_gradient, add_mean_hvp, begin_mean, split
 from ..kernels.signatures import MODEL_ROWS
 from ..sampling import NoiseCoefficients
 from .base import (
-    Declaration, Dynamics, Plan, checked_batch_size, checked_sampling, checked_step_size, checked_substeps,
-    constant_noise, fitting_batch_size, segments,
+    Declaration,
+    Dynamics,
+    Plan,
+    checked_batch_size,
+    checked_sampling,
+    checked_step_size,
+    checked_substeps,
+    constant_noise,
+    fitting_batch_size,
+    segments,
 )  # fmt: skip
 from .schedules import Schedule
 
@@ -136,7 +144,7 @@ class SDE(Dynamics):
         simple = self.order == 1 and self.integrator == "euler"
         noise = np.array([float(SCHEME_CODES[self.sampling]), self.refinement, float(not simple)])
         plan = Plan(
-            gaussian, law_width(samples), *schedule,
+            gaussian, law_width(samples, 1 if simple and self.refinement == 1 else 2), *schedule,
             micro_steps=self.substeps, law_parameters=noise, refinement=self.refinement,
         )  # fmt: skip
         if simple:

@@ -20,8 +20,16 @@ from dataclasses import dataclass
 from ..kernels.batches import LAWS
 from ..sampling import NoiseCoefficients
 from .base import (
-    Declaration, Dynamics, Plan, checked_batch_size, checked_momentum, checked_sampling, checked_step_size,
-    constant_noise, fitting_batch_size, segments,
+    Declaration,
+    Dynamics,
+    Plan,
+    checked_batch_size,
+    checked_momentum,
+    checked_sampling,
+    checked_step_size,
+    constant_noise,
+    fitting_batch_size,
+    segments,
 )  # fmt: skip
 from .gd import with_momentum
 from .schedules import Schedule

@@ -82,7 +82,9 @@ def critical_pair(
         if abs(size - sharpness) <= TOLERANCE * size:
             break
         sharpness = size
-    return size, x
+    products = hessians @ x
+    top = np.sum(weights * x * x) + c2 * np.einsum("nij,nji->", products, products) / len(hessians)
+    return float(top / np.sum(x * x / pairs)), x  # the quotient: its error is that of the mode squared
 
 
 def third_derivative_along(model: Any, theta: FloatArray, mode: FloatArray) -> FloatArray:

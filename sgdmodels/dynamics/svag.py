@@ -23,8 +23,15 @@ from ..kernels.random import SECOND_BATCHES, below, random_bits, stream_keys
 from ..kernels.signatures import LAW
 from ..sampling import NoiseCoefficients
 from .base import (
-    Declaration, Dynamics, Plan, checked_batch_size, checked_sampling, checked_step_size, constant_noise,
-    fitting_batch_size, segments,
+    Declaration,
+    Dynamics,
+    Plan,
+    checked_batch_size,
+    checked_sampling,
+    checked_step_size,
+    constant_noise,
+    fitting_batch_size,
+    segments,
 )  # fmt: skip
 from .schedules import Schedule
 

@@ -45,23 +45,28 @@ def noise_variance(scheme, samples, batch):
 
 @inline
 def increments(first_key, second_key, micro_step, refinement, count, out, fine):
-    """out[:count] = standard normals of one micro-step; both arrays have room for an even number, `fine` is scratch."""
+    """out[:count] = standard normals of one micro-step; both arrays have room for an even number, `fine` is scratch.
+
+    Returns their sum.
+    """
     even = 2 * ((count + 1) // 2)
     base = uint64(micro_step * refinement) * uint64(even)
-    fill_normals(first_key, second_key, base, count, out)
+    total = fill_normals(first_key, second_key, base, count, out)
     if refinement > 1:
         for q in range(1, refinement):
-            fill_normals(first_key, second_key, base + uint64(q) * uint64(even), count, fine)
+            total += fill_normals(first_key, second_key, base + uint64(q) * uint64(even), count, fine)
             for k in range(count):
                 out[k] += fine[k]
         scale = 1.0 / math.sqrt(float(refinement))
+        total *= scale
         for k in range(count):
             out[k] *= scale
+    return total
 
 
-def law_width(samples: int) -> int:
-    """Width of the weights that `gaussian` needs: two rows of normals."""
-    return 4 * ((samples + 1) // 2)
+def law_width(samples: int, rows: int = 2) -> int:
+    """Width of the weights that `gaussian` needs: two rows of normals, one if it is neither refined nor noise only."""
+    return 2 * rows * ((samples + 1) // 2)
 
 
 @kernel(LAW)
@@ -86,12 +91,9 @@ def gaussian(
     for s in range(steps):
         xi = weight[s]
         count[s] = samples
-        increments(a, b, first + s, refinement, samples, xi, weight[s, second:])
-        shift = 0.0
-        if not raw:
-            for k in range(samples):
-                shift += xi[k]
-            shift *= mean
+        shift = mean * increments(a, b, first + s, refinement, samples, xi, xi[second:])
+        if raw:
+            shift = 0.0
         if separate:
             for k in range(samples):
                 xi[k] = scale * (xi[k] - shift)

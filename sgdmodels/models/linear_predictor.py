@@ -16,6 +16,7 @@ from abc import abstractmethod
 from typing import Any
 
 import numpy as np
+from numba import uint32
 from numpy.typing import ArrayLike
 
 from ..arguments import FloatArray, float_array
@@ -68,19 +69,20 @@ def correlate(index, weight, count, inputs, targets, w, z):
         z[k] = 0.0
     quads = count - count % 4
     for m in range(0, quads, 4):
-        x0, x1, x2, x3 = inputs[index[m]], inputs[index[m + 1]], inputs[index[m + 2]], inputs[index[m + 3]]
-        r0, r1, r2, r3 = 0.0, 0.0, 0.0, 0.0
+        i0, i1, i2, i3 = uint32(index[m]), uint32(index[m + 1]), uint32(index[m + 2]), uint32(index[m + 3])
+        x0, x1, x2, x3 = inputs[i0], inputs[i1], inputs[i2], inputs[i3]
+        r0, r1, r2, r3 = -targets[i0], -targets[i1], -targets[i2], -targets[i3]
         for k in range(d):
             r0 += x0[k] * w[k]
             r1 += x1[k] * w[k]
             r2 += x2[k] * w[k]
             r3 += x3[k] * w[k]
-        r0 = weight[m] * (r0 - targets[index[m]])
-        r1 = weight[m + 1] * (r1 - targets[index[m + 1]])
-        r2 = weight[m + 2] * (r2 - targets[index[m + 2]])
-        r3 = weight[m + 3] * (r3 - targets[index[m + 3]])
+        r0 *= weight[m]
+        r1 *= weight[m + 1]
+        r2 *= weight[m + 2]
+        r3 *= weight[m + 3]
         for k in range(d):
-            z[k] += r0 * x0[k] + r1 * x1[k] + r2 * x2[k] + r3 * x3[k]
+            z[k] += (r0 * x0[k] + r1 * x1[k]) + (r2 * x2[k] + r3 * x3[k])
     for m in range(quads, count):
         x = inputs[index[m]]
         r = weight[m] * (predict(x, w) - targets[index[m]])

@@ -63,6 +63,7 @@ class Evidence:
     snapshots: Mapping[int, xr.Dataset] = field(default_factory=dict)
     edge_tests: Mapping[int, xr.Dataset] = field(default_factory=dict)
     streaks: Mapping[int, xr.Dataset] = field(default_factory=dict)
+    convergence: Mapping[int, str] = field(default_factory=dict)
     directions: FloatArray | None = None
     reference: Evidence | None = None
 
@@ -102,7 +103,9 @@ class Evidence:
         first = eoss_window(steps, np.nanmedian(self.scaled(batch_size, "batch_sharpness"), axis=0))
         assert first is not None
         if len(steps) - first < 10:
-            raise NoAnswer(NOT_ENTERED, f"EoSS was entered too late: {len(steps) - first} records are left of the window")
+            raise NoAnswer(
+                NOT_ENTERED, f"EoSS was entered too late: {len(steps) - first} records are left of the window"
+            )
         return slice(first, None)
 
     def level(self, batch_size: int, metric: str) -> Plateau:

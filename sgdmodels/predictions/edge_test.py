@@ -18,7 +18,9 @@ def tested(evidence: Evidence, batch_size: int) -> xr.Dataset:
     without_momentum(evidence)
     evidence.survivors(batch_size)
     if batch_size not in evidence.edge_tests:
-        raise NoAnswer(NOT_APPLICABLE, "no edge test was made: the dynamics has no knob to turn, or interventions are off")
+        raise NoAnswer(
+            NOT_APPLICABLE, "no edge test was made: the dynamics has no knob to turn, or interventions are off"
+        )
     test = evidence.edge_tests[batch_size]
     if not np.isfinite(test.probability.sel(branch="control")):
         raise NoAnswer(DIVERGED, "most replicas of the control diverged")
