@@ -1,4 +1,4 @@
-"""Time sgdmodels against C, JAX and itself: `python benchmarks/run.py [--quick] [--no-jax]`."""
+"""Time sgdmodels against C, JAX, diffrax, torchsde and itself: `python benchmarks/run.py [--quick] [--no-jax]`."""
 
 from __future__ import annotations
 
@@ -93,6 +93,59 @@ def against_jax(task: Task, replicas: int, steps: int, jax_steps: int, rounds: i
     return row(name, own, "ns", peer, f"JAX, {best}", peer / own, "{:.1f}x faster", ">=", 3.0)
 
 
+def sde(library: ctypes.CDLL, steps: int, rounds: int, peers: bool) -> list[Row]:
+    """A substep of the SDE with full noise, 256 replicas, one thread: two ways of writing C, and the fastest peers."""
+    import sde_peers
+
+    replicas, substeps = 256, 10
+    task = product_task(8)
+
+    def simulate() -> None:
+        sm.simulate(
+            task.model, sm.SDE(task.step_size, 8, substeps=substeps), steps, task.init, replicas=replicas,
+            record_every=steps, metrics=(), seed=SEED, progress=False, threads=1,
+        )  # fmt: skip
+
+    of_c = {name: sde_peers.c_runner(library, task, replicas, steps * substeps, name=name) for name in sde_peers.C}
+    ns = _per_substep({"simulate": simulate, **of_c}, rounds, dict.fromkeys(("simulate", *of_c), steps * substeps))
+    name = "SDE substep, n=64, d=32, 256 replicas"
+    rows = [
+        row(name, ns["simulate"], "ns", ns["sde_product_by_replica"], "C", ns["simulate"] / ns["sde_product_by_replica"],
+            "{:.2f}", "<=", 1.1),
+        row(name, ns["simulate"], "ns", ns["sde_product"], "C, 8 replicas in vector lanes",
+            ns["simulate"] / ns["sde_product"], "{:.2f}"),
+    ]  # fmt: skip
+    if not peers:
+        return rows
+    few = 100
+    contenders: Contenders = {"simulate": simulate}
+    contenders |= {f"diffrax: {v}": sde_peers.diffrax_runner(task, replicas, few, v) for v in DIFFRAX}
+    contenders |= {f"torchsde: {v}": sde_peers.torchsde_runner(task, replicas, few, v) for v in TORCHSDE}
+    lengths = {k: steps * substeps if k == "simulate" else few for k in contenders}
+    ns = _per_substep(contenders, max(3, rounds // 3), lengths)
+    own = ns.pop("simulate")
+    for label, found, bound in (
+        ("diffrax, its own Brownian path", [f"diffrax: {v}" for v in DIFFRAX if "ahead" not in v], 3.0),
+        ("diffrax, increments drawn ahead by hand", [f"diffrax: {v}" for v in DIFFRAX if "ahead" in v], None),
+        ("torchsde, its own Brownian interval", [f"torchsde: {v}" for v in TORCHSDE if "fresh" not in v], 9.0),
+        ("torchsde, normals drawn by hand", [f"torchsde: {v}" for v in TORCHSDE if "fresh" in v], None),
+    ):
+        best = min(ns[k] for k in found)
+        rows.append(
+            row(name, own, "ns", best, label, best / own, "{:.1f}x faster", ">=" if bound else "", bound)
+        )
+    return rows
+
+
+DIFFRAX = ("batch, threefry, joint", "batch, rbg, joint", "vmap, threefry, joint", "batch, ahead, joint", "vmap, ahead, joint")
+TORCHSDE = ("fresh, joint", "interval, joint", "infinite cache, joint")
+
+
+def _per_substep(contenders: Contenders, rounds: int, lengths: dict[str, int]) -> dict[str, float]:
+    """Nanoseconds a substep and replica."""
+    return {name: 1e9 * s / 256 / lengths[name] for name, s in interleave(contenders, rounds).items()}
+
+
 def metrics(rounds: int) -> list[Row]:
     """Batch Sharpness at every batch size and lambda_max along a run near the edge of stability."""
     model, start = product_task(1).model, product_task(1).init
@@ -123,7 +176,7 @@ def start_up_rows(quick: bool) -> list[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few rounds; does not rewrite README.md")
-    parser.add_argument("--no-jax", action="store_true", help="leave out JAX")
+    parser.add_argument("--no-jax", action="store_true", help="leave out JAX, diffrax and torchsde")
     options = parser.parse_args()
     rounds = 3 if options.quick else 21
     load = os.getloadavg()[0]
@@ -141,6 +194,7 @@ def main() -> None:
     if not options.no_jax:
         rows += [against_jax(task, 1, 1_000_000, 20_000, rounds) for task in (single, batch)]
         rows += [against_jax(task, 256, 4_000, 1_000, rounds) for task in (single, batch)]
+    rows += sde(library, 200, rounds, peers=not options.no_jax)
     rows += metrics(rounds) + start_up_rows(options.quick)
     noise = f"Half the interquartile range of a contender's times over their median: {100 * median(spreads):.1f} % "
     noise += f"(median over the lines above), {100 * max(spreads):.0f} % at worst; {rounds} rounds. "

@@ -1,6 +1,7 @@
 """sgdmodels: mathematical models of SGD against SGD itself, at the Edge of Stochastic Stability."""
 
-from . import dynamics, errors, models, recipes, theory
+from . import detectors, distances, dynamics, errors, models, recipes, theory
+from .compare import compare
 from .dynamics import (
     GD,
     SDE,
@@ -19,14 +20,18 @@ from .dynamics import (
     ReshufflingFlow,
     StochasticCentralFlow,
 )
+from .interventions import edge_test, fork
 from .measure import measure
 from .metrics import METRICS, Metric
+from .predictions import PREDICTIONS
+from .scorecard import ScoreCard, scorecard
 from .simulate import simulate
 from .version import __version__
 
 __all__ = [
     "GD",
     "METRICS",
+    "PREDICTIONS",
     "SDE",
     "SGD",
     "SVAG",
@@ -42,14 +47,21 @@ __all__ = [
     "OrnsteinUhlenbeck",
     "PredictedDynamics",
     "ReshufflingFlow",
+    "ScoreCard",
     "StochasticCentralFlow",
     "__version__",
+    "compare",
+    "detectors",
+    "distances",
     "dynamics",
+    "edge_test",
     "errors",
+    "fork",
     "measure",
     "models",
     "plot",
     "recipes",
+    "scorecard",
     "simulate",
     "theory",
 ]

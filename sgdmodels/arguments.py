@@ -59,6 +59,18 @@ def float_array(name: str, value: ArrayLike, shape: Sequence[int | str]) -> Floa
     return np.array(array, dtype=np.float64, order="C")  # a copy: what the caller changes later changes nothing here
 
 
+def array_with_gaps(name: str, value: ArrayLike, shape: tuple[int | str, ...]) -> FloatArray:
+    """`value` as `float_array` makes it, but NaN may stand for what was not there; infinities are refused."""
+    try:
+        array = np.asarray(value, dtype=None if hasattr(value, "__array__") else np.float64)
+        missing = np.isnan(array)
+    except (TypeError, ValueError):
+        return float_array(name, value, shape)  # which says what is wrong with it
+    filled = float_array(name, np.where(missing, array.dtype.type(0), array), shape)
+    filled[missing] = np.nan
+    return filled
+
+
 def integer(name: str, value: Any, low: int, high: int = LARGEST_INTEGER, why: str = "") -> int:
     """`value` as an int in low..high; without `high`, as large as compiled code can hold."""
     try:

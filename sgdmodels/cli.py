@@ -1,14 +1,19 @@
-"""The command line: `sgdmodels demo`."""
+"""The command line: `sgdmodels scorecard`, `sgdmodels demo`."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .version import __version__
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from .scorecard import ScoreCard
 
 app = typer.Typer(
     help="Mathematical models of SGD against SGD itself, at the Edge of Stochastic Stability.",
@@ -75,3 +80,70 @@ def demo(
     Console().print(table)
     result.figure().savefig(output, dpi=200)
     typer.echo(f"Figure saved to {output} ({time.perf_counter() - started:.0f} s in all).")
+
+
+@app.command()
+def scorecard(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for scorecard.html, scorecard.md, the data and a figure.")
+    ] = Path("scorecard"),
+    quick: Annotated[bool, typer.Option("--quick", help="Recipe C, fewer models, shorter runs: under a minute.")] = False,
+    recipe: Annotated[
+        list[str] | None, typer.Option("--recipe", help="A, C or P; repeat for several. Default: all three.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of data, start and noise.")] = 0,
+    replicas: Annotated[int, typer.Option(min=1, help="Replicas of every run.")] = 4,
+) -> None:
+    """Score mathematical models of SGD against SGD and the predictions of the Edge of Stochastic Stability.
+
+    Runs recipes A, C and P with SGD and its models at several batch sizes from the same start, nudges every run at its
+    end, and writes one page that says which model keeps which prediction.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from .report import markdown, write_html
+    from .scorecard import ScoreCard
+    from .survey import SETTINGS, survey
+
+    names = tuple(dict.fromkeys(recipe)) if recipe else ("C",) if quick else tuple(SETTINGS)
+    unknown = [name for name in names if name not in SETTINGS]
+    if unknown:
+        typer.echo(f"--recipe must be one of {', '.join(SETTINGS)}, got {', '.join(unknown)}", err=True)
+        raise typer.Exit(2)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        typer.echo(f"--output must be a folder that can be written, got {output}: {problem}", err=True)
+        raise typer.Exit(2) from None
+    started = time.perf_counter()
+    cards: list[ScoreCard] = []
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        tasks = {SETTINGS[name].title: bar.add_task(SETTINGS[name].title, total=None) for name in names}
+        for step in survey(names, quick=quick, seed=seed, replicas=replicas):
+            if isinstance(step, ScoreCard):
+                cards.append(step)
+                step.table.to_netcdf(output / f"table_{names[len(cards) - 1]}.nc", engine="scipy")
+            else:
+                bar.update(tasks[step[0]], completed=step[1], total=step[2])
+    write_html(output / "scorecard.html", cards)
+    (output / "scorecard.md").write_text("\n".join(markdown(card) for card in cards), encoding="utf-8")
+    cards[0].plot().savefig(output / "plateaus.png", dpi=200)
+    for card in cards:
+        Console().print(_summary(card))
+    typer.echo(f"{output / 'scorecard.html'} is the page ({time.perf_counter() - started:.0f} s in all).")
+
+
+def _summary(card: ScoreCard) -> Table:
+    """Verdicts in the terminal: a row per dynamics, the predictions that hold of it and where it agrees with SGD."""
+    from rich.table import Table
+
+    table = Table(title=card.title, caption="counted over predictions and batch sizes that have an answer")
+    for column in ("dynamics", "holds", "fails", "agrees with SGD", "differs from SGD", "diverged runs"):
+        table.add_column(column, justify="left" if column == "dynamics" else "right")
+    for name in card.table.dynamics.values:
+        own = card.table.sel(dynamics=name)
+        counts = [int((own.verdict == word).sum()) for word in ("holds", "fails")]
+        counts += [int((own.agreement == word).sum()) for word in ("agrees", "differs")]
+        table.add_row(str(name), *map(str, counts), str(int(own.diverged.sum())))
+    return table

@@ -1,14 +1,15 @@
 r"""How close is a model of SGD to SGD? Along the path, in expectation, and in distribution.
 
-All dynamics share the start, the time axis (steps of SGD), the seed and c2(b). Replica k of two dynamics shares its random
-numbers where their laws allow it (`coupled`): the same batches for SGD, label noise and SVAG(ell=1), the same Brownian
-path for noisy GD and SDEs, whose increments are refined so that all sum the same fine ones. Only then does a distance along
-the path mean something beyond the spread of the replicas.
+All dynamics share the start, the time axis (steps of SGD), the seed and c2(b). Replica k of two dynamics shares its
+random numbers where their laws allow it (`coupled`): the same batches for SGD, label noise and SVAG(ell=1), the same
+Brownian path for noisy GD and SDEs, whose increments are refined so that all sum the same fine ones. Only then does a
+distance along the path mean something beyond the spread of the replicas.
 
 * strong distance: root mean square of \|theta - theta_reference\| over paired replicas;
 * weak error: difference of means of an observable, paired where coupled;
-* distributions: energy distance of the parameters, 1-D Wasserstein distance of each observable, with permutation p-values
-  (between different halves of the replicas where they are coupled: a permutation test needs independent samples);
+* distributions: energy distance of the parameters, 1-D Wasserstein distance of each observable, with permutation
+  p-values (between different halves of the replicas where they are coupled: a permutation test needs independent
+  samples);
 * SDEs are integrated again with twice the substeps: `converged` says whether the observables' means agree.
 
 Diverged replicas are left out, and counted in `diverged_fraction`: distances are between survivors.
@@ -202,7 +203,7 @@ def snapshot_spacing(snapshots: Any, steps: int) -> int:
 
 
 def converged(coarse: Member, fine: Member, tolerance: float) -> bool:
-    """Whether no observable's mean moves by more than `tolerance` standard deviations, Monte Carlo error allowed for."""
+    """Whether no observable's mean moves by more than `tolerance` standard deviations and the Monte Carlo error."""
     if coarse.diverged.mean() > 0.5 or abs(coarse.diverged.mean() - fine.diverged.mean()) > tolerance:
         return False
     joint = getattr(coarse.dynamics, "refinement", 1) % 2 == 0

@@ -1,32 +1,26 @@
 r"""What happened in a run: entry into EoSS, plateaus with intervals, catapults, slopes, disagreements.
 
-Intervals: moving-block bootstrap, replicas with replacement and blocks of (evenly spaced) records within each. Done
-naively the two stages count the noise within replicas twice, blocks lose a share of it, and percentiles know nothing of
-few replicas or few blocks. `_interval` corrects each; the tests measure what is covered. Sources: Kuensch, Ann. Stat.
-17 (1989); Davison and Hinkley, Bootstrap Methods and Their Application (1997), sections 3.8 and 8.2.3.
+Intervals are those of `sgdmodels.bootstrap`.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from .arguments import FloatArray, float_array, integer, real
-from .distances import Estimate, array_with_gaps
+from .arguments import FloatArray, array_with_gaps, float_array, real
+from .bootstrap import DRAWS, complete_series, error_interval
+from .distances import Estimate
 from .errors import InvalidArgument
 
 ENTRY, WINDOW = 0.9, (2, 5)  # eta BS / 2 that counts as entry; share of the steps since then that are the window
-BLOCK_STEPS, BLOCK_TIMES = 100, 5  # shortest block, in steps and in autocorrelation times: 1/10 of the variance lost
 FLAT, POINTS = 0.05, 500  # drift over a window that is no plateau; records in a slope, whose cost is quadratic
 SPIKE, BACK, BEFORE, AFTER, DIVERGED = 3.0, 1.5, 500, 2000, 1e6  # of a catapult: ratios of losses, and steps
-DRAWS, SHARE = 1000, 2**22  # of the bootstrap, and numbers resampled at a time
-
-Statistic = Callable[..., FloatArray]  # numpy.median or numpy.sum, over the last axis
 
 
 @dataclass(frozen=True)
@@ -73,86 +67,6 @@ def eoss_window(steps: ArrayLike, scaled_batch_sharpness: ArrayLike) -> int | No
     return int((WINDOW[1] * (at[-1] - at) <= WINDOW[0] * (at[-1] - entry)).argmax())  # integers: no rounding
 
 
-def _series(values: FloatArray, least: int) -> list[FloatArray]:
-    """Per replica of (replica, quantity, records), its records without a NaN, (quantity, n), n at least `least`."""
-    kept = [rows[:, ~np.isnan(rows).any(axis=0)] for rows in values]
-    for replica, rows in enumerate(kept):
-        if rows.shape[1] < least:
-            given = f"got {rows.shape[1]} in replica {replica}"
-            raise InvalidArgument(f"replicas must have {least} records or more that are not NaN, {given}; leave it out")
-    return kept
-
-
-def _autocorrelation_time(series: list[FloatArray]) -> float:
-    """`autocorrelation_time` of series of any lengths."""
-    length = min(map(len, series))
-    covariance = np.zeros(length)
-    for values in series:
-        spectrum = np.fft.rfft(values - values.mean(), 2 * len(values))
-        covariance += np.fft.irfft(np.abs(spectrum) ** 2)[:length] / len(values)
-    if length < 2 or covariance[0] <= 1e-28 * sum(float((v**2).mean()) for v in series):  # constant but for rounding
-        return 1.0
-    pairs = (covariance / covariance[0])[: length // 2 * 2].reshape(-1, 2).sum(axis=1)
-    return float(max(2 * np.minimum.accumulate(np.maximum(pairs, 0.0)).sum() - 1, 1 / length))
-
-
-def autocorrelation_time(values: ArrayLike) -> float:
-    r"""Integrated autocorrelation time :math:`\tau = 1 + 2\sum_{k\ge1}\rho_k` in records, of (T,) or (replica, T).
-
-    Replicas share one autocovariance, about the mean of each; NaN records are dropped. The sum ends by Geyer's
-    monotone sequence, right also for period two (tau < 1); 1 for a constant. InvalidArgument for a replica of NaN.
-    Source: Geyer, Stat. Sci. 7 (1992).
-
-    >>> autocorrelation_time([1.0, -1.0] * 50) < 0.1
-    True
-    """
-    shape = ("records",) if np.asarray(values).ndim == 1 else ("replica", "records")
-    rows = np.atleast_2d(array_with_gaps("values", values, shape))
-    return _autocorrelation_time([kept[0] for kept in _series(rows[:, None], 1)])
-
-
-def _resample(series: FloatArray, block: int, draws: int, statistic: Statistic, rng: np.random.Generator) -> FloatArray:
-    """`statistic` (quantity, draws) of series of the same length put together from random blocks of (quantity, n)."""
-    length = series.shape[1]
-    starts = rng.integers(length - block + 1, size=(draws, -(-length // block), 1))
-    shares = np.array_split(starts, -(-draws * length // SHARE))
-    indices = ((some + np.arange(block)).reshape(len(some), -1)[:, :length] for some in shares)
-    return np.concatenate([statistic(series[:, index], axis=-1) for index in indices], axis=1)
-
-
-def _interval(
-    series: list[FloatArray], statistic: Statistic, steps: FloatArray, level: float, draws: int, seed: int
-) -> tuple[FloatArray, int]:
-    """Ends of the interval of the error of sum(statistic of row 0) / sum(statistic of row 1), and the block length.
-
-    Without row 1, a mean over replicas. Row 0, with k blocks and R replicas: variance within times k/(k-1); spread
-    between shrunk to what noise within leaves unexplained; quantiles of t with R(k-1) and R-1 degrees of freedom.
-    """
-    tails = np.array([-1, 1]) * real("level", level, 0, 1, open_low=True) / 2 + 0.5
-    draws, rng = integer("draws", draws, 2), np.random.default_rng(integer("seed", seed, 0))
-    count, lengths = len(series), np.array([rows.shape[1] for rows in series])
-    spacing, time = np.median(np.diff(steps)), _autocorrelation_time([rows[0] for rows in series])
-    wanted = max(BLOCK_STEPS / spacing, BLOCK_TIMES * time)
-    blocks = np.minimum(int(np.ceil(wanted)), lengths // 3)
-
-    pool = np.stack([_resample(s, int(b), draws, statistic, rng) for s, b in zip(series, blocks, strict=True)])
-    wider = stats.t.ppf(tails[1], [(lengths / blocks - 1).sum(), max(1, count - 1)]) / stats.norm.ppf(tails[1])
-    within = pool[:, 0] - pool[:, 0].mean(axis=1, keepdims=True)
-    within *= wider[0] * np.sqrt(lengths / (lengths - blocks))[:, None]
-    centre = np.array([statistic(rows[0]) for rows in series])
-    centre -= centre.mean()
-    total = (centre**2).sum() / max(1, count - 1)
-    if total > 0:
-        unexplained = max(0.0, 1 - (within**2).mean() / total) * count / (count - 1)
-        centre *= wider[1] * np.sqrt(unexplained)
-
-    who, which = rng.integers(count, size=(draws, count)), rng.integers(draws, size=(draws, count))
-    error = (centre[who] + within[who, which]).sum(axis=1)
-    scale = pool[who, 1, which].sum(axis=1) if pool.shape[1] > 1 else np.full(draws, float(count))
-    known = scale.min() > 0 or scale.max() < 0  # otherwise the denominator may be zero
-    return np.quantile(error / scale, tails) if known else np.array([-np.inf, np.inf]), int(blocks.max())
-
-
 def plateau(steps: ArrayLike, values: ArrayLike, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> Plateau:
     r"""Level of a dimensionless quantity inside a window, `values` (replica, T), and whether it is one.
 
@@ -168,11 +82,11 @@ def plateau(steps: ArrayLike, values: ArrayLike, *, level: float = 0.95, draws: 
     """
     at = _steps(steps, 3)
     rows = array_with_gaps("values", values, ("replica", len(at)))
-    series = _series(rows[:, None], 3)
+    series = complete_series(rows[:, None], 3)
     medians = np.array([np.median(kept) for kept in series])
     some = ~np.isnan(rows).all(axis=0)
     drift = slope(at[some], np.nanmean((rows - medians[:, None])[:, some], axis=0)) * float(at[-1] - at[0])
-    error, block = _interval(series, np.median, at, level, draws, seed)
+    error, block = error_interval(series, np.median, at, level, draws, seed)
     low, high = medians.mean() + error
     return Plateau(float(medians.mean()), float(low), float(high), drift, abs(drift) < FLAT, block)
 
@@ -192,13 +106,13 @@ def ratio_of_time_averages(
     at = _steps(steps, 3)
     both = [array_with_gaps("numerator", numerator, ("replica", len(at)))]
     both.append(array_with_gaps("denominator", denominator, both[0].shape))
-    series = _series(np.stack(both, axis=1), 3)
+    series = complete_series(np.stack(both, axis=1), 3)
     upper, lower = np.sum([rows.sum(axis=1) for rows in series], axis=0)
     if lower == 0:
         raise InvalidArgument("denominator must not sum to zero; the ratio has no value")
     value = float(upper / lower)
     residuals = [np.stack([up - value * down, down]) for up, down in series]  # N*/D* - N/D = (N* - (N/D) D*) / D*
-    (low, high), _ = _interval(residuals, np.sum, at, level, DRAWS, seed)
+    (low, high), _ = error_interval(residuals, np.sum, at, level, DRAWS, seed)
     return Estimate(value, value + float(low), value + float(high))
 
 

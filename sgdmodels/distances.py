@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.spatial.distance import cdist
 
-from .arguments import FloatArray, float_array, integer, real
+from .arguments import FloatArray, array_with_gaps, integer, real
 from .errors import InvalidArgument
 
 
@@ -31,18 +31,6 @@ class Estimate:
 
 
 UNKNOWN = Estimate(np.nan, np.nan, np.nan)
-
-
-def array_with_gaps(name: str, value: ArrayLike, shape: tuple[int | str, ...]) -> FloatArray:
-    """`value` as `float_array` makes it, but NaN may stand for what was not there; infinities are refused."""
-    try:
-        array = np.asarray(value, dtype=None if hasattr(value, "__array__") else np.float64)
-        missing = np.isnan(array)
-    except (TypeError, ValueError):
-        return float_array(name, value, shape)  # which says what is wrong with it
-    filled = float_array(name, np.where(missing, array.dtype.type(0), array), shape)
-    filled[missing] = np.nan
-    return filled
 
 
 def _rows(name: str, value: ArrayLike) -> FloatArray:

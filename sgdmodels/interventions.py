@@ -1,8 +1,9 @@
 r"""Interventions: fork a run at a checkpoint with the same randomness, change one knob, compare with the control.
 
-A branch takes up the parameters (and velocity) of the checkpoint and keeps the step numbers, hence the random numbers and
-the place in schedules; a control branch continues unchanged. `edge_test` asks the question of theory B7: does a small
-destabilising nudge cause a catapult? It does if the run sits at its edge of stability, and not if it merely wobbles.
+A branch takes up the parameters (and velocity) of the checkpoint and keeps the step numbers, hence the random numbers
+and the place in schedules; a control branch continues unchanged. `edge_test` asks the question of theory B7: does a
+small destabilising nudge cause a catapult? It does if the run sits at its edge of stability, and not if it merely
+wobbles.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def nudged(dynamics: Dynamics, samples: int, step_factor: float = 1.3, batch_fac
         raise InvalidArgument(
             f"a nudge needs a dynamics with constant step_size and batch_size, got {dynamics!r}; fork it with schedules"
         )
-    changed = {
+    changed: dict[str, dict[str, Any]] = {
         "step size up": {"step_size": step_size * step_factor},
         "batch size down": {"batch_size": batch_size and max(1, batch_size // batch_factor)},
         "step size down": {"step_size": step_size / step_factor},

@@ -28,8 +28,9 @@ def halved(dynamics: Dynamics) -> Dynamics | None:
     """The same SDE with half the integrator's step, on the same Brownian path if it has one; None without substeps.
 
     >>> from sgdmodels import SDE
-    >>> halved(SDE(0.1, 4, substeps=5, refinement=4))
-    SDE(step_size=0.1, batch_size=4, order=1, substeps=10, integrator='euler', sampling='without_replacement', refinement=2)
+    >>> finer = halved(SDE(0.1, 4, substeps=5, refinement=4))
+    >>> finer.substeps, finer.refinement
+    (10, 2)
     """
     if not has_field(dynamics, "substeps") or dynamics.deterministic:
         return None

@@ -276,13 +276,14 @@ def opposite(evidence: Mapping[str, Evidence], sizes: Sequence[int]) -> np.ndarr
 
 def chosen_predictions(names: Any, everyone: Mapping[str, Dynamics]) -> tuple[Prediction, ...]:
     """The predictions asked for, once some dynamics is known to be able to satisfy each."""
+    moving = any(getattr(d, "momentum", 0.0) for d in everyone.values())
     if names is None:
-        return PREDICTIONS
+        return tuple(p for p in PREDICTIONS if moving or "momentum" not in p.needs)
     known = {prediction.name: prediction for prediction in PREDICTIONS}
     asked = [names] if isinstance(names, str) else list(names)
     chosen = tuple(known[one_of("predictions", name, known)] for name in asked)
     for prediction in chosen:
-        if "momentum" in prediction.needs and not any(getattr(d, "momentum", 0.0) for d in everyone.values()):
+        if "momentum" in prediction.needs and not moving:
             raise InvalidArgument(
                 f"prediction {prediction.name} is about momentum, and none of {', '.join(everyone)} has any; add "
                 "sm.SGD(step_size, batch_size, momentum=0.9), or leave the prediction out"

@@ -90,7 +90,7 @@ class Dynamics(ABC):
     def plan(self, samples: int) -> Plan:
         """The law and schedules for a loss with `samples` samples; raises InvalidArgument if they do not fit."""
 
-    def check_model(self, model: Any) -> None:
+    def check_model(self, model: Any) -> None:  # noqa: B027 - a default: most are defined on every loss
         """Raise InvalidArgument if this dynamics has no meaning on the loss `model`."""
 
     def second_moments(self, samples: int) -> tuple[int, NoiseCoefficients] | None:

@@ -3,9 +3,9 @@ r"""Central flow: the time average of gradient descent at the edge of stability.
 .. math:: \dot\theta = -\nabla L - \tfrac12\nabla^3L(\theta)\!:\!\Sigma, \qquad
           0 \preceq \Sigma \perp \tfrac2\eta I - H \succeq 0
 
-The oscillation's covariance Sigma lives in the eigenspace that has reached 2/eta and takes the smallest value that keeps
-the sharpness from passing it (one direction: :math:`\Sigma = \sigma^2uu^T`, :math:`\sigma^2 = 2\langle-\nabla L, \nabla
-S\rangle/|\nabla S|^2`). Linearly implicit Euler steps of `stride` steps of gradient descent; within each the
+The oscillation's covariance Sigma lives in the eigenspace that has reached 2/eta and takes the smallest value that
+keeps the sharpness from passing it (one direction: :math:`\Sigma = \sigma^2uu^T`, :math:`\sigma^2 = 2\langle-\nabla L,
+\nabla S\rangle/|\nabla S|^2`). Linearly implicit Euler steps of `stride` steps of gradient descent; within each the
 complementarity problem is solved for the sharpness at its end. Builds the edge in: it predicts the path, not the level.
 Source: Cohen et al. 2024.
 """
@@ -82,9 +82,10 @@ class CentralFlow(Dynamics):
     @property
     def declaration(self) -> Declaration:
         return Declaration(
-            equation=r"\dot\theta = -\nabla L - \tfrac12\nabla^3L:\Sigma", weak_order=0,
-            preserves="time-averaged path of GD", edge=r"\lambda_{\max} \le 2/\eta \text{ built in}",
-            cost="(d H, d^3) / stride", reference="Cohen et al. 2024", relative_to="GD",
+            equation=r"\dot\theta = -\nabla L - \tfrac12\nabla^3L:X,"
+            r"\quad 0 \preceq X \perp \tfrac2\eta I - H \succeq 0",
+            weak_order=0, preserves="time-averaged path of GD", edge=r"\lambda_{\max} \le 2/\eta \text{ built in}",
+            cost="(n G, n d H, $d^3$) / stride", reference="Cohen et al. 2024", relative_to="GD",
         )  # fmt: skip
 
     def plan(self, samples: int) -> Plan:

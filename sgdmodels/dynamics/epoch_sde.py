@@ -2,12 +2,12 @@ r"""SDE for SGD without replacement: the noise of an epoch adds up to nothing.
 
 .. math:: d\theta = -\nabla\big(L + [\tfrac\eta4|\nabla L|^2]\big)dt + \sqrt{\eta\tfrac{K}{K-1}c_2\Sigma}\;d\beta
 
-beta is a concatenation of independent Brownian bridges, one for each epoch of K = n // b steps: to first order every sample
-has its say once. The factor K/(K-1) gives a single step the covariance of a batch; two steps of an epoch are then
-correlated as batches of one permutation are, by -1/(K-1). The term in brackets belongs to order 2. The bridge itself
-shifts the mean by :math:`-\tfrac\eta4 c_2\nabla\mathrm{tr}\Sigma`, Smith's noise term, up to a factor that is 1 for one
-substep and K/(K-1) in the limit of many, so that weak order 2 is not reached. Source: Li et al. 2022 ("epoched Brownian
-motion"); Smith et al. 2021.
+beta is a concatenation of independent Brownian bridges, one for each epoch of K = n // b steps: to first order every
+sample has its say once. The factor K/(K-1) gives a single step the covariance of a batch; two steps of an epoch are
+then correlated as batches of one permutation are, by -1/(K-1). The term in brackets belongs to order 2. The bridge
+itself shifts the mean by :math:`-\tfrac\eta4 c_2\nabla\mathrm{tr}\Sigma`, Smith's noise term, up to a factor that is 1
+for one substep and K/(K-1) in the limit of many, so that weak order 2 is reached with one substep only. Source: Li et
+al. 2022 ("epoched Brownian motion"); Smith et al. 2021.
 """
 
 from __future__ import annotations
@@ -104,10 +104,14 @@ class EpochSDE(Dynamics):
 
     @property
     def declaration(self) -> Declaration:
+        second = self.order == 2
+        drift = r"\nabla(L + \tfrac\eta4|\nabla L|^2)" if second else r"\nabla L"
         return Declaration(
-            equation=r"d\theta = -\nabla L\,dt + \sqrt{\eta\tfrac{K}{K-1}c_2\Sigma}\,d\beta", weak_order=1,
+            equation=rf"d\theta = -{drift}\,dt + \sqrt{{\eta\tfrac{{K}}{{K-1}}c_2\Sigma}}\,dW^\circ",
+            weak_order=2 if self.substeps == 1 else 1,
             preserves="covariance of a step and between steps of an epoch, to leading order",
-            edge="", cost="m (n G, 2n normals)", reference="Li et al. 2022; Smith et al. 2021",
+            edge=r"\text{no closed form}", cost=f"m ({'3n G, n H' if second else 'n G'}, 2n normals)",
+            reference="Li et al. 2022; Smith et al. 2021",
             relative_to='SGD(sampling="epoch")',
         )  # fmt: skip
 

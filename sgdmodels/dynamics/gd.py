@@ -42,14 +42,17 @@ class GD(Dynamics):
 
     @property
     def declaration(self) -> Declaration:
+        move = r"(\nabla L + \beta v)" if self.nesterov else " v"
+        faster = r"2(1+\beta)/(\eta(1+2\beta))" if self.nesterov else r"2(1+\beta)/\eta"
         return Declaration(
-            equation=r"\theta \leftarrow \theta - \eta\nabla L",
+            equation=rf"v \leftarrow \beta v + \nabla L,\quad \theta \leftarrow \theta - \eta{move}"
+            if self.momentum else r"\theta \leftarrow \theta - \eta\nabla L",
             weak_order=None if self.momentum else 1,
             preserves="mean",
-            edge=r"\lambda_{\max} = 2/\eta",
+            edge=r"\lambda_{\max} = " + (faster if self.momentum else r"2/\eta"),
             cost="n G",
             reference="Cohen et al. 2021",
-        )
+        )  # fmt: skip
 
     def plan(self, samples: int) -> Plan:
         schedule = segments(self.step_size, ((0, samples),))

@@ -3,8 +3,8 @@ r"""Gradient flow: no step size, no noise, no edge; and the loop that flows on m
 .. math:: \dot\theta = -\nabla\Big(L + \tfrac\eta4\,\big[|\nabla L|^2 + c_2\,\mathrm{tr}\Sigma\big]\Big), \qquad
           \nabla\tfrac14\big[\ldots\big] = \tfrac12\Big[(1-c_2) H\nabla L + c_2\tfrac1n\textstyle\sum_i H_ig_i\Big]
 
-`GradientFlow` is without the bracket, `ImplicitRegularizationFlow` has its first term, `ReshufflingFlow` both. Time runs
-in units of eta: one step of SGD is eta of it, made of `substeps` Runge-Kutta steps of fourth order.
+`GradientFlow` is without the bracket, `ImplicitRegularizationFlow` has its first term, `ReshufflingFlow` both. Time
+runs in units of eta: one step of SGD is eta of it, made of `substeps` Runge-Kutta steps of fourth order.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class GradientFlow(Dynamics):
     @property
     def declaration(self) -> Declaration:
         return Declaration(
-            equation=r"\dot\theta = -\nabla L", weak_order=1, preserves="mean to leading order", edge=r"\text{none}",
+            equation=r"\dot\theta = -\nabla L", weak_order=1, preserves=r"mean to order $\eta$", edge=r"\text{none}",
             cost="4 m n G", reference="Elkabetz and Cohen 2021",
         )  # fmt: skip
 

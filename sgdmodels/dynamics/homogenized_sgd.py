@@ -3,8 +3,8 @@ r"""Homogenized SGD: the diffusion that SGD follows on high-dimensional least sq
 .. math:: d\theta = -\nabla L\,dt + \sqrt{\tfrac\eta b\, 2L(\theta)\, \hat H}\,dW, \qquad
           \hat H = \tfrac1n\textstyle\sum_i\nabla f_i\nabla f_i^T
 
-The noise :math:`\sqrt{2L\eta/(bn)}\sum_i\nabla f_i\,dW_i` is formed from samples. For other squared losses the Gauss-Newton
-matrix stands for the Hessian. Unstable (continuous time) where :math:`\eta\,\mathrm{tr}\hat H > 2b`.
+The noise :math:`\sqrt{2L\eta/(bn)}\sum_i\nabla f_i\,dW_i` is formed from samples. For other squared losses the
+Gauss-Newton matrix stands for the Hessian. Unstable (continuous time) where :math:`\eta\,\mathrm{tr}\hat H > 2b`.
 Source: Paquette, Paquette, Adlam and Pennington 2022.
 """
 
@@ -79,8 +79,8 @@ class HomogenizedSGD(Dynamics):
     @property
     def declaration(self) -> Declaration:
         return Declaration(
-            equation=r"d\theta = -\nabla L\,dt + \sqrt{\tfrac\eta b 2L\hat H}\,dW", weak_order=0,
-            preserves="mean; covariance in high dimension", edge=r"\eta\,\mathrm{tr}\hat H = 2b",
+            equation=r"d\theta = -\nabla L\,dt + \sqrt{\tfrac\eta b\,2L\hat H}\,dW", weak_order=1,
+            preserves=r"mean to order $\eta$; covariance in high dimension", edge=r"\eta\,\mathrm{tr}\hat H = 2b",
             cost="m (3n G, n normals)", reference="Paquette et al. 2022",
         )  # fmt: skip
 

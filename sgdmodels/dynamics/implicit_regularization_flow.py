@@ -35,8 +35,9 @@ class ImplicitRegularizationFlow(Dynamics):
     @property
     def declaration(self) -> Declaration:
         return Declaration(
-            equation=r"\dot\theta = -\nabla(L + \tfrac\eta4|\nabla L|^2)", weak_order=2, preserves="mean to order eta^2",
-            edge=r"\text{none}", cost="4 m (n G, n H)", reference="Barrett and Dherin 2021", relative_to="GD",
+            equation=r"\dot\theta = -\nabla(L + \tfrac\eta4|\nabla L|^2)",
+            weak_order=2, preserves=r"mean to order $\eta^2$", edge=r"\text{none}", cost="4 m (n G, n H)",
+            reference="Barrett and Dherin 2021", relative_to="GD",
         )  # fmt: skip
 
     def plan(self, samples: int) -> Plan:

@@ -1,7 +1,7 @@
 r"""SGD with fresh label noise in every step.
 
-.. math:: \theta \leftarrow \theta - \eta\,\tfrac1b\textstyle\sum_{i\in B}\nabla l_i(\theta;\, y_i + \sigma\varepsilon_i),
-          \qquad \varepsilon_i \sim \mathcal N(0, 1)
+.. math:: \theta \leftarrow \theta - \eta\,\tfrac1b\textstyle\sum_{i\in B}
+          \nabla l_i(\theta;\, y_i + \sigma\varepsilon_i), \qquad \varepsilon_i \sim \mathcal N(0, 1)
 
 For squared loss the noise is :math:`-\sigma\varepsilon_i\nabla f_i`: it does not vanish at interpolation and so drives
 the parameters along the minimisers, to flat ones. The labels are the loss's targets (the offsets of a gated quadratic,
@@ -74,9 +74,10 @@ class LabelNoiseSGD(Dynamics):
     @property
     def declaration(self) -> Declaration:
         return Declaration(
-            equation=r"\theta \leftarrow \theta - \eta\tfrac1b\sum_B\nabla l_i(\theta; y_i + \sigma\varepsilon_i)",
-            weak_order=1, preserves="mean (exactly, for squared loss)", edge=r"S_{ms}(b) = 2/\eta", cost="b G, b normals",
-            reference="Blanc et al. 2020",
+            equation=r"\theta \leftarrow \theta"
+            r" - \eta\,\tfrac1b\textstyle\sum_{i\in B}\nabla l_i(\theta; y_i + \sigma\varepsilon_i)",
+            weak_order=1, preserves="mean (exactly, for squared loss)", edge=r"S_{ms}(b) = 2/\eta",
+            cost="b G, b normals", reference="Blanc et al. 2020",
         )  # fmt: skip
 
     def plan(self, samples: int) -> Plan:

@@ -3,10 +3,11 @@ r"""Gradient flow driven by a symmetric stable Levy process: a heuristic for hea
 .. math:: \theta \leftarrow \theta - h\nabla L + \eta\,\sigma\, m^{-1/\alpha}\, S_\alpha, \qquad h = \eta/m,\quad
           E e^{itS_\alpha} = e^{-|t|^\alpha}
 
-with independent coordinates, m = `substeps`, and `scale` sigma: the noise of a whole step is :math:`\eta\sigma S_\alpha`
-for every m. (In time of the SDE: :math:`h^{1/\alpha}\eta^{(\alpha-1)/\alpha}\sigma S_\alpha`.) alpha = 2 is Gaussian of
-variance 2. Infinite variance for alpha < 2: no mean-square edge exists, and no limit theorem leads here from SGD with
-bounded per-sample gradients. Source: Simsekli, Sagun and Gurbuzbalaban 2019; variates by Chambers, Mallows and Stuck 1976.
+with independent coordinates, m = `substeps`, and `scale` sigma: the noise of a whole step is :math:`\eta\sigma
+S_\alpha` for every m. (In time of the SDE: :math:`h^{1/\alpha}\eta^{(\alpha-1)/\alpha}\sigma S_\alpha`.) alpha = 2 is
+Gaussian of variance 2. Infinite variance for alpha < 2: no mean-square edge exists, and no limit theorem leads here
+from SGD with bounded per-sample gradients. Source: Simsekli, Sagun and Gurbuzbalaban 2019; variates by Chambers,
+Mallows and Stuck 1976.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class LevySDE(Dynamics):
     def declaration(self) -> Declaration:
         return Declaration(
             equation=r"d\theta = -\nabla L\,dt + \eta^{(\alpha-1)/\alpha}\sigma\,dL^\alpha", weak_order=None,
-            preserves="mean (alpha > 1)", edge=r"\text{no second moment}", cost="m (n G, 2d uniforms)",
+            preserves=r"mean (if $\alpha > 1$)", edge=r"\text{none: no second moment}", cost="m (n G, 2d uniforms)",
             reference="Simsekli, Sagun and Gurbuzbalaban 2019", heuristic=True,
         )  # fmt: skip
 

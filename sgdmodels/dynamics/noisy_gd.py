@@ -152,14 +152,14 @@ class NoisyGD(Dynamics):
     def declaration(self) -> Declaration:
         full = self.covariance == "full" and self.refresh == 1
         return Declaration(
-            equation=r"\theta \leftarrow \theta - \eta(\nabla L + N),\ N\sim\mathcal N(0, "
-            + {"full": r"c_2\Sigma", "diagonal": r"c_2\,\mathrm{diag}\Sigma",
-               "isotropic": r"c_2\,\mathrm{tr}\Sigma/d\,I", "constant": r"c_2\sigma_0^2 I"}[self.covariance] + ")",
-            weak_order=2 if full else 1,
+            equation=r"\theta \leftarrow \theta - \eta(\nabla L + N),\quad N\sim\mathcal N(0, c_2"
+            + {"full": r"\Sigma", "diagonal": r"\,\mathrm{diag}\,\Sigma",
+               "isotropic": r"\,\tfrac{\mathrm{tr}\Sigma}{d} I", "constant": r"\sigma_0^2 I"}[self.covariance] + ")",
+            weak_order=2 if self.covariance == "full" else 1,  # the age of the noise costs O(step_size^3) a step
             preserves={"full": "mean, covariance", "diagonal": "mean, variances", "isotropic": "mean, total variance",
                        "constant": "mean"}[self.covariance] + ("" if self.refresh == 1 else " (at the last refresh)"),
-            edge=r"S_{ms}(b) = 2/\eta" if full else
-                 (r"\lambda_{\max} = 2/\eta" if self.covariance == "constant" else ""),
+            edge=r"S_{ms}(b) = 2/\eta" if full
+                 else r"\lambda_{\max} = 2/\eta" if self.covariance == "constant" else r"\text{no closed form}",
             cost="n G, n normals" if self.covariance == "full" else "n G, d normals"
                  if self.covariance == "constant" else "2n G, d normals",
             reference="Zhu et al. 2019; Wu et al. 2020",

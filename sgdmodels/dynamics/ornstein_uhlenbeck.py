@@ -1,6 +1,7 @@
 r"""SGD linearised at a point: the Ornstein-Uhlenbeck process.
 
-.. math:: d\theta = -\big(\nabla L(\theta^*) + H(\theta^*)(\theta - \theta^*)\big)\,dt + \sqrt{\eta c_2\Sigma(\theta^*)}\,dW
+.. math:: d\theta = -\big(\nabla L(\theta^*) + H(\theta^*)(\theta - \theta^*)\big)\,dt
+          + \sqrt{\eta c_2\Sigma(\theta^*)}\,dW
 
 Euler-Maruyama in `substeps` per step of SGD. At a minimum its stationary covariance S solves :math:`HS + SH = \eta
 c_2\Sigma` as h goes to 0. Knows neither an edge nor progressive sharpening: noise and curvature never change.
@@ -85,7 +86,7 @@ class OrnsteinUhlenbeck(Dynamics):
     @property
     def declaration(self) -> Declaration:
         return Declaration(
-            equation=r"d\theta = -H^*(\theta-\theta^*)dt + \sqrt{\eta c_2\Sigma^*}\,dW", weak_order=0,
+            equation=r"d\theta = -(\nabla L^* + H^*(\theta-\theta^*))\,dt + \sqrt{\eta c_2\Sigma^*}\,dW", weak_order=0,
             preserves="covariance at the point to leading order", edge=r"\text{none}", cost="m (n G, n H, n normals)",
             reference="Mandt, Hoffman and Blei 2017",
         )  # fmt: skip

@@ -64,7 +64,7 @@ def walk_predicted(
 
 @dataclass(frozen=True)
 class PredictedDynamics(Dynamics):
-    """Predicted dynamics with `step_size` and `batch_size`, about the point of S = 2/eta nearest to where the run starts.
+    """Predicted dynamics with `step_size` and `batch_size`, about the point of S = 2/eta nearest to its start.
 
     >>> import sgdmodels as sm
     >>> sm.PredictedDynamics(0.1, batch_size=4).sampling
@@ -89,9 +89,12 @@ class PredictedDynamics(Dynamics):
     @property
     def declaration(self) -> Declaration:
         return Declaration(
-            equation=r"x^+ = -(1+\eta y)x - \eta s\zeta x - \eta\sigma_u\xi,\ y^+ = y + \eta(\alpha-\tfrac\beta2x^2)",
+            equation=r"x^+ = -(1+\eta y)x - \eta s\zeta x - \eta\sigma_u\xi,"
+            r"\quad y^+ = y + \eta(\alpha-\tfrac\beta2x^2)",
             weak_order=0, preserves="gradient and curvature noise along the top eigenvector",
-            edge=r"2/\eta - \tfrac{\eta s^2}2 - \tfrac{\eta\beta\sigma_u^2}{4\alpha}", cost="2 normals",
+            edge=r"\text{built in: mean } \lambda_{\max}"
+            r" = 2/\eta - \tfrac{\eta s^2}2 - \tfrac{\eta\beta\sigma_u^2}{4\alpha}",
+            cost="2 normals",
             reference="Damian, Nichani and Lee 2023; Liao et al. 2026",
         )  # fmt: skip
 
@@ -127,8 +130,8 @@ def reference_point(model: Any, start: FloatArray, edge: float, raw: bool) -> Fl
     alpha, beta = float(-mean @ across), float(across @ across)
     if not alpha > 0:
         raise InvalidArgument(
-            f"PredictedDynamics needs progressive sharpening at the edge, alpha = -grad L . grad S > 0, got {alpha:.3g}; "
-            "start it where the sharpness still rises"
+            f"PredictedDynamics needs progressive sharpening at the edge, alpha = -grad L . grad S > 0, got "
+            f"{alpha:.3g}; start it where the sharpness still rises"
         )
     along, curvatures = gradients @ u, np.einsum("i,nij,j->n", u, hessians, u)
     spread = (np.mean(along**2), np.mean(curvatures**2)) if raw else (along.var(), curvatures.var())

@@ -40,8 +40,8 @@ class ReshufflingFlow(Dynamics):
     @property
     def declaration(self) -> Declaration:
         return Declaration(
-            equation=r"\dot\theta = -\nabla(L + \tfrac\eta4(|\nabla L|^2 + c_2\mathrm{tr}\Sigma))", weak_order=2,
-            preserves="mean over an epoch to order eta^2", edge=r"\text{none}", cost="4 m (2n G, 2n H)",
+            equation=r"\dot\theta = -\nabla(L + \tfrac\eta4(|\nabla L|^2 + c_2\,\mathrm{tr}\Sigma))", weak_order=2,
+            preserves=r"mean over an epoch to order $\eta^2$", edge=r"\text{none}", cost="4 m (2n G, 2n H)",
             reference="Smith et al. 2021", relative_to='SGD(sampling="epoch")',
         )  # fmt: skip
 

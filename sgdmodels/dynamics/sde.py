@@ -2,14 +2,15 @@ r"""Stochastic modified equations: SDEs that stay close to SGD in law.
 
 .. math:: d\theta = -\nabla\big(L + [\tfrac\eta4|\nabla L|^2]\big)\,dt + \sqrt{\eta c_2\Sigma(\theta)}\,dW
 
-Order 1 is without the term in brackets. Time runs in units of eta, so that a step of SGD is eta of it, integrated in
-`substeps` m of h = eta / m. ``integrator="euler"`` (Euler-Maruyama, weak order 1 in h) or ``"heun"``: Heun's rule for the
-drift and Euler for the noise, whose weak error O(h^2 + eta h) is of second order in eta for every m because the noise is
-small (Milstein and Tretyakov 1997); it is the default where order = 2, which Euler would spoil. h must stay below
-2 / lambda_max, or the integrator and not the SDE is unstable.
+Order 1 is without the term in brackets; in one substep of Euler it is `NoisyGD`, which is of order 2. Time runs in
+units of eta, so that a step of SGD is eta of it, integrated in `substeps` m of h = eta / m. ``integrator="euler"``
+(Euler-Maruyama, weak order 1 in h) or ``"heun"``: Heun's rule for the drift and Euler for the noise, whose weak error
+O(h^2 + eta h) is of second order in eta for every m because the noise is small (Milstein and Tretyakov 1997); it is the
+default where order = 2, which Euler would spoil. h must stay below 2 / lambda_max, or the integrator and not the SDE is
+unstable.
 
-On quadratics the SDE knows no edge at lambda_max = 2/eta: only the multiplicative part of the noise can make it unstable.
-Source: Li, Tai and E 2017, 2019.
+On quadratics the SDE knows no edge at lambda_max = 2/eta: only the multiplicative part of the noise can make it
+unstable. Source: Li, Tai and E 2017, 2019.
 """
 
 from __future__ import annotations
@@ -129,15 +130,22 @@ class SDE(Dynamics):
         second = self.order == 2
         gradients = (1 if not second and self.integrator == "euler" else 2) + (self.integrator == "heun")
         return Declaration(
-            equation=r"d\theta = -\nabla(L + \tfrac\eta4|\nabla L|^2)dt + \sqrt{\eta c_2\Sigma}\,dW"
+            equation=r"d\theta = -\nabla(L + \tfrac\eta4|\nabla L|^2)\,dt + \sqrt{\eta c_2\Sigma}\,dW"
             if second else r"d\theta = -\nabla L\,dt + \sqrt{\eta c_2\Sigma}\,dW",
-            weak_order=2 if second and self.integrator == "heun" else 1,
-            preserves="mean, covariance to order eta^2" if second else "covariance to leading order",
-            edge=r"\eta c_2 s^2 = 2a - \eta a^2\text{ never; } \eta(s^2 - a^2) = 2a \text{ (one dimension)}"
-            if second else r"\eta s^2 = 2a \text{ (one dimension)}: none at } 2/\lambda_{\max}",
-            cost=f"m ({gradients}n G{', n H' if second else ''}, n normals)",
+            weak_order=2 if (self.integrator == "heun" if second else self.is_noisy_gd) else 1,
+            preserves="mean, covariance" if self.is_noisy_gd
+            else r"mean and covariance to order $\eta^2$" if second
+            else r"mean to order $\eta$, covariance to order $\eta^2$",
+            edge=r"S_{ms}(b) = 2/\eta" if self.is_noisy_gd
+            else r"\text{one dimension: none if } s^2 \le a^2, \text{ else } \eta = 2a/(s^2 - a^2)" if second
+            else r"\text{one dimension: } \eta = 2a/s^2",
+            cost=f"m ({'' if gradients == 1 else gradients}n G{', n H' if second else ''}, n normals)",
             reference="Li, Tai and E 2017",
         )  # fmt: skip
+
+    @property
+    def is_noisy_gd(self) -> bool:
+        return self.order == 1 and self.integrator == "euler" and self.substeps == 1
 
     def plan(self, samples: int) -> Plan:
         schedule = segments(self.step_size, fitting_batch_size(self.batch_size, samples))

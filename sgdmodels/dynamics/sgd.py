@@ -5,12 +5,10 @@ r"""Mini-batch stochastic gradient descent.
           \tfrac1b\textstyle\sum_{i\in B} g_i
 
 Sampling schemes: ``"without_replacement"`` draws b distinct samples afresh each step; ``"with_replacement"`` b
-independent ones;
-``"epoch"`` walks through a permutation drawn afresh each epoch of n // b steps, whose last n mod b samples are left out
-(an epoch also restarts where a schedule changes); ``"bernoulli"`` takes each sample with probability b/n and divides
-by b.
-On an interpolating quadratic SGD is mean-square stable exactly when :math:`\eta S_{ms}(b) < 2`
-(`sgdmodels.theory.mean_square_sharpness`). Momentum follows PyTorch: no dampening.
+independent ones; ``"epoch"`` walks through a permutation drawn afresh each epoch of n // b steps, whose last n mod b
+samples are left out (an epoch also restarts where a schedule changes); ``"bernoulli"`` takes each sample with
+probability b/n and divides by b. On an interpolating quadratic SGD is mean-square stable exactly when :math:`\eta
+S_{ms}(b) < 2` (`sgdmodels.theory.mean_square_sharpness`). Momentum follows PyTorch: no dampening.
 """
 
 from __future__ import annotations
@@ -60,14 +58,17 @@ class SGD(Dynamics):
 
     @property
     def declaration(self) -> Declaration:
+        move = r"(g_B + \beta v)" if self.nesterov else " v"
+        fresh = not self.momentum and self.sampling != "epoch"
         return Declaration(
-            equation=r"\theta \leftarrow \theta - \eta g_B",
+            equation=rf"v \leftarrow \beta v + g_B,\quad \theta \leftarrow \theta - \eta{move}"
+            if self.momentum else r"\theta \leftarrow \theta - \eta g_B",
             weak_order=None,
             preserves="everything: it is what the others model",
-            edge=r"S_{ms}(b) = 2/\eta",
+            edge=r"S_{ms}(b) = 2/\eta" if fresh else r"\text{no closed form}",
             cost="b G",
             reference="Robbins and Monro 1951; edge: Mulayoff and Michaeli 2024",
-        )
+        )  # fmt: skip
 
     def plan(self, samples: int) -> Plan:
         starts, step_sizes, batch_sizes = segments(self.step_size, fitting_batch_size(self.batch_size, samples))

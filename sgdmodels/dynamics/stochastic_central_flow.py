@@ -9,14 +9,15 @@ third derivative of the full loss alone, since a batch drawn afresh is independe
 full batch X* is the projector on the top eigenvector and this is `CentralFlow`. Additive noise is left out, so that the
 level is an upper bound where residuals persist.
 
-Directions with less than `cutoff` of the top curvature are left out of S_ms: they would need 1 / (cutoff eta lambda_max)
-steps to lose stability, and move meanwhile. Linearly implicit Euler steps of `stride` steps of SGD.
-Source: our proposal, after Cohen et al. 2024 and Mulayoff and Michaeli 2024.
+Directions with less than `cutoff` of the top curvature are left out of S_ms: they would need 1 / (cutoff eta
+lambda_max) steps to lose stability, and move meanwhile. Linearly implicit Euler steps of `stride` steps of SGD. Source:
+our proposal, after Cohen et al. 2024 and Mulayoff and Michaeli 2024.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,7 +26,14 @@ from ..arguments import FloatArray, integer, real
 from ..kernels.batches import full_batch
 from ..sampling import noise_coefficients
 from .base import (
-    Declaration, Dynamics, Plan, checked_batch_size, checked_sampling, checked_step_size, fitting_batch_size, segments,
+    Declaration,
+    Dynamics,
+    Plan,
+    checked_batch_size,
+    checked_sampling,
+    checked_step_size,
+    fitting_batch_size,
+    segments,
 )  # fmt: skip
 from .schedules import Schedule
 from .sharpness_derivatives import RELATIVE_STEP, eigen, third_derivative
@@ -140,14 +148,16 @@ class StochasticCentralFlow(Dynamics):
     @property
     def declaration(self) -> Declaration:
         return Declaration(
-            equation=r"\dot\theta = -\nabla L - \tfrac\nu2\nabla^3L:X^*", weak_order=0,
-            preserves="time-averaged path of SGD (proposal)", edge=r"S_{ms}(b) \le 2/\eta \text{ built in}",
-            cost="(n d^3) / stride", reference="proposal, after Cohen et al. 2024",
+            equation=r"\dot\theta = -\nabla L - \tfrac\nu2\nabla^3L:X^*,"
+            r"\quad 0 \le \nu \perp \tfrac2\eta - S_{ms}(b) \ge 0",
+            weak_order=0, preserves="time-averaged path of SGD", edge=r"S_{ms}(b) \le 2/\eta \text{ built in}",
+            cost="(n G, n d H, n $d^3$) / stride", reference="proposal of this package, after Cohen et al. 2024",
+            heuristic=True,
         )  # fmt: skip
 
     def plan(self, samples: int) -> Plan:
         return Plan(
             full_batch, samples, *segments(self.step_size, fitting_batch_size(self.batch_size, samples)),
-            advance=lambda *arguments: advance(*arguments, self.sampling, self.cutoff), stride=self.stride,
+            advance=partial(advance, sampling=self.sampling, cutoff=self.cutoff), stride=self.stride,
             memory=lambda model, theta: np.tile(np.eye(model.dim).ravel(), (len(theta), 1)),
         )  # fmt: skip

@@ -3,8 +3,8 @@ r"""Stochastic variance amplified gradient: a discrete path from SGD (ell = 1) t
 .. math:: \theta \leftarrow \theta - \frac\eta\ell\Big(\frac{1+s}2 g_{B_1}(\theta) + \frac{1-s}2 g_{B_2}(\theta)\Big),
           \qquad s = \sqrt{2\ell - 1}
 
-with two independent batches; ell such micro-steps make one step of SGD. The covariance of a micro-step's gradient is ell
-times that of SGD. On quadratics of one dimension (mean curvature a, batch variance s^2) stable iff
+with two independent batches; ell such micro-steps make one step of SGD. The covariance of a micro-step's gradient is
+ell times that of SGD. On quadratics of one dimension (mean curvature a, batch variance s^2) stable iff
 :math:`\eta(a^2/\ell + s^2) < 2a`. Source: Li, Malladi and Arora 2021.
 """
 
@@ -104,12 +104,12 @@ class SVAG(Dynamics):
     @property
     def declaration(self) -> Declaration:
         return Declaration(
-            equation=r"\theta \leftarrow \theta - \tfrac\eta\ell(\tfrac{1+s}2 g_{B_1} + \tfrac{1-s}2 g_{B_2}),"
-            r"\ s=\sqrt{2\ell-1}",
+            equation=r"\theta \leftarrow \theta - \tfrac\eta\ell(\tfrac{1+\sqrt{2\ell-1}}2 g_{B_1}"
+            r" + \tfrac{1-\sqrt{2\ell-1}}2 g_{B_2})",
             weak_order=1,
-            preserves="covariance to leading order",
-            edge=r"\eta(a^2/\ell + s^2) = 2a \text{ (one dimension)}",
-            cost="2 ell b G",
+            preserves=r"mean to order $\eta$, covariance to order $\eta^2$",
+            edge=r"\text{one dimension: } \eta = 2a/(a^2/\ell + s^2)",
+            cost=r"$2\ell b$ G",
             reference="Li, Malladi and Arora 2021",
         )
 

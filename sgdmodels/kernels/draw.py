@@ -13,7 +13,8 @@ NONE = np.zeros(1)
 
 def draw_weights(
     law: Kernel, width: int, samples: int, batch: int, steps: int, *, first: int = 0, origin: int = 0,
-    micro_steps: int = 1, parameters: NDArray[np.float64] = NONE, seed: int = 0, replica: int = 0, stream: int = BATCHES,
+    micro_steps: int = 1, parameters: NDArray[np.float64] = NONE, seed: int = 0, replica: int = 0,
+    stream: int = BATCHES,
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]]:  # fmt: skip
     """index (steps, width), weight (steps, width) and count (steps,) of `steps` micro-steps from number `first` on."""
     index = np.zeros((steps, width), dtype=np.int32)

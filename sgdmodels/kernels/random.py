@@ -117,7 +117,7 @@ def direction(bits):
 
 @inline
 def fill_normals(first_key, second_key, base, count, out):
-    """out[:count] = standard normals of counters base, base + 1, ...; `out` has room for an even number. Returns the sum.
+    """out[:count] = standard normals of counters base, base + 1, ..., and their sum; `out` has room for an even number.
 
     Box-Muller: counters k and k + half make the pair of numbers k and k + half, so that all is read and written side
     by side.

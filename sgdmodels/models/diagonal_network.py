@@ -10,11 +10,9 @@ r"""Diagonal linear networks: f(x) = w . x with w built coordinate by coordinate
 .. math:: J = (D\,\mathrm{diag}\,u^{D-1}, -D\,\mathrm{diag}\,v^{D-1}), \qquad K(z) = D(D-1)\,\mathrm{diag}(z\circ
           u^{D-2}, -z\circ v^{D-2})
 
-At an interpolating point the non-zero spectrum of the Hessian is that of :math:`\frac1n X J J^T X^T`. For D = 2 and
-the product form
-every step of (S)GD with batch correlation q maps the imbalance exactly: :math:`u^2 - v^2 \mapsto (u^2 - v^2)(1 -
-\eta^2 q^2)`.
-Sources: Woodworth et al. 2020; Even, Pesme, Gunasekar, Flammarion 2023.
+At an interpolating point the non-zero spectrum of the Hessian is that of :math:`\frac1n X J J^T X^T`. For D = 2 and the
+product form every step of (S)GD with batch correlation q maps the imbalance exactly: :math:`u^2 - v^2 \mapsto (u^2 -
+v^2)(1 - \eta^2 q^2)`. Sources: Woodworth et al. 2020; Even, Pesme, Gunasekar, Flammarion 2023.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@ r"""Linear least squares.
 .. math:: l_i(\theta) = \tfrac12 (\theta\cdot x_i - y_i)^2, \qquad g_i = r_i x_i, \qquad H_i = x_i x_i^T
 
 With a batch of one, the curvature along any gradient is :math:`|x_i|^2` whatever the parameters. Source: textbook; Ma
-and Belkin 2018
-for its mean-square edge with mini-batches.
+and Belkin 2018 for its mean-square edge with mini-batches.
 """
 
 from __future__ import annotations

@@ -3,12 +3,10 @@ r"""Scalar products: f(x) = (theta_1 ... theta_D) x with scalar data, the smalle
 .. math:: L = \frac{1}{2n} \sum_i (\theta_1\cdots\theta_D\, x_i - y_i)^2
 
 With one sample x = y = 1, depth 2 is :math:`\tfrac12(xy-1)^2`, whose sharpness on xy = 1 is :math:`x^2+y^2`. Depth 4
-started at
-(x, x, y, y) stays there and follows the gradient descent of :math:`\tfrac14(1-x^2y^2)^2` of Zhu et al. 2023, which
-converges to the
-edge of stability; its sharpness on xy = 1 is :math:`2(x^2+y^2)` in both. One data direction: Batch Sharpness equals
-lambda_max at
-interpolation for every batch size, a negative control for separation by batch size.
+started at (x, x, y, y) stays there and follows the gradient descent of :math:`\tfrac14(1-x^2y^2)^2` of Zhu et al. 2023,
+which converges to the edge of stability; its sharpness on xy = 1 is :math:`2(x^2+y^2)` in both. One data direction:
+Batch Sharpness equals lambda_max at interpolation for every batch size, a negative control for separation by batch
+size.
 """
 
 from __future__ import annotations

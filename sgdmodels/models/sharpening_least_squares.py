@@ -3,12 +3,9 @@ r"""Progressively sharpening least squares (PSL): a loss whose Edge of Stochasti
 .. math:: l_i = \tfrac12 (v\, u\cdot x_i - y_i)^2 - \alpha v, \qquad \theta = (u, v)
 
 At fixed v the loss is an exact quadratic in u with Hessian :math:`v^2 \hat H`; the drift :math:`\alpha` raises v, and
-the oscillation
-of u pushes it back. With :math:`X^Ty = 0` the mean drift of v is :math:`\eta(\alpha - v\, u^T\hat Hu)`, so a run
-settles where
-:math:`v\,\mathrm{tr}(\hat H S_u(v)) = \alpha`, S_u the stationary covariance of u. The per-sample curvature is that
-of `LinearNetwork` with
-(v, a) = (u, v).
+the oscillation of u pushes it back. With :math:`X^Ty = 0` the mean drift of v is :math:`\eta(\alpha - v\, u^T\hat Hu)`,
+so a run settles where :math:`v\,\mathrm{tr}(\hat H S_u(v)) = \alpha`, S_u the stationary covariance of u. The
+per-sample curvature is that of `LinearNetwork` with (v, a) = (u, v).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,7 @@ class Evidence:
     convergence: Mapping[int, str] = field(default_factory=dict)
     directions: FloatArray | None = None
     reference: Evidence | None = None
+    memory: dict[tuple[str, int, str], Plateau] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def momentum(self) -> float:
@@ -80,27 +81,43 @@ class Evidence:
             raise NoAnswer(DIVERGED, f"all {run.sizes['replica']} replicas diverged, the first at step {first}")
         return kept
 
-    def scaled(self, batch_size: int, metric: str) -> FloatArray:
-        """step_size * metric / 2 of the survivors, shape (replica, step)."""
-        values = self.survivors(batch_size)[metric]
+    def records(self, batch_size: int, metric: str) -> FloatArray:
+        """A metric of the survivors, shape (replica, step)."""
+        run = self.survivors(batch_size)
+        if metric not in run:
+            raise NoAnswer(NOT_APPLICABLE, f"{metric} was not measured")
+        values = run[metric]
         if "batch_size" in values.dims:
             values = values.sel(batch_size=batch_size)
-        return np.ascontiguousarray(values.transpose("replica", "step").values * self.step_size / 2)
+        return np.ascontiguousarray(values.transpose("replica", "step").values)
+
+    def scaled(self, batch_size: int, metric: str) -> FloatArray:
+        """step_size * metric / 2 of the survivors, shape (replica, step)."""
+        return self.records(batch_size, metric) * self.step_size / 2
+
+    def middle(self, batch_size: int) -> FloatArray:
+        """step_size * Batch Sharpness / 2, median over survivors, (step,); NaN where all their gradients vanish."""
+        values = self.scaled(batch_size, "batch_sharpness")
+        known = ~np.isnan(values).all(axis=0)
+        middle = np.full(values.shape[1], np.nan)
+        middle[known] = np.nanmedian(values[:, known], axis=0)
+        return middle
 
     def entry(self, batch_size: int) -> int:
         """The step at which Batch Sharpness enters EoSS; no answer if it never does."""
         steps = self.survivors(batch_size).step.values
-        middle = np.nanmedian(self.scaled(batch_size, "batch_sharpness"), axis=0)
+        middle = self.middle(batch_size)
         entered = entered_at(steps, middle)
         if entered is None:
-            raise NoAnswer(NOT_ENTERED, f"Batch Sharpness stayed below 0.9 (2/eta), at most {np.nanmax(middle):.3g}")
+            most = np.max(middle, where=~np.isnan(middle), initial=-np.inf)
+            raise NoAnswer(NOT_ENTERED, f"Batch Sharpness stayed below 0.9 (2/eta), at most {most:.3g}")
         return entered
 
     def window(self, batch_size: int) -> slice:
         """Records of the last 40 % of the steps since entry (theory J1)."""
         self.entry(batch_size)
         steps = self.survivors(batch_size).step.values
-        first = eoss_window(steps, np.nanmedian(self.scaled(batch_size, "batch_sharpness"), axis=0))
+        first = eoss_window(steps, self.middle(batch_size))
         assert first is not None
         if len(steps) - first < 10:
             raise NoAnswer(
@@ -110,9 +127,7 @@ class Evidence:
 
     def level(self, batch_size: int, metric: str) -> Plateau:
         """Plateau of step_size * metric / 2 over the window, with its block-bootstrap interval."""
-        window = self.window(batch_size)
-        steps = self.survivors(batch_size).step.values[window]
-        return plateau(steps, self.scaled(batch_size, metric)[:, window].copy())
+        return self._plateau("window", batch_size, metric, self.window(batch_size))
 
     def drifts(self, batch_size: int, metric: str) -> str:
         """Why there is no plateau (theory J3: the level moves by 0.05 or more in the window), or an empty string.
@@ -120,28 +135,33 @@ class Evidence:
         A noisy series has a noisy slope, so that replicas must agree on it: the interval of their mean drift must lie
         beyond 0.05.
         """
-        from scipy import stats
-
         window = self.window(batch_size)
         steps = self.survivors(batch_size).step.values[window]
-        moves = np.array([slope(steps, row) for row in self.scaled(batch_size, metric)[:, window]])
-        moves *= float(steps[-1] - steps[0])
-        reach = 0.0
-        if len(moves) > 1:
-            reach = float(stats.t.ppf(0.975, len(moves) - 1) * moves.std(ddof=1) / np.sqrt(len(moves)))
-        middle = float(moves.mean())
-        return f"no plateau: the level moves by {middle:+.2g} in the window" if abs(middle) - reach > FLAT else ""
+        series = [row for row in self.scaled(batch_size, metric)[:, window] if np.isfinite(row).sum() > 1]
+        if not series:
+            return f"{metric} is not known in the window"
+        moves = mean_interval([slope(steps, row) * float(steps[-1] - steps[0]) for row in series])
+        beyond = moves.low > FLAT or moves.high < -FLAT
+        return f"no plateau: the level moves by {moves.value:+.2g} in the window" if beyond else ""
 
     def late_level(self, batch_size: int, metric: str) -> Plateau:
         """The same over the last 40 % of the run, whether or not EoSS was entered."""
         steps = self.survivors(batch_size).step.values
-        late = steps >= 0.6 * steps[-1]
-        return plateau(steps[late], self.scaled(batch_size, metric)[:, late].copy(order="C"))
+        return self._plateau("late", batch_size, metric, slice(int(np.argmax(steps >= 0.6 * steps[-1])), None))
+
+    def _plateau(self, where: str, batch_size: int, metric: str, records: slice) -> Plateau:
+        """A level, computed once: several predictions ask for the same."""
+        key = (where, batch_size, metric)
+        if key not in self.memory:
+            steps = self.survivors(batch_size).step.values[records]
+            values = self.scaled(batch_size, metric)[:, records].copy()
+            if np.isfinite(values).sum(axis=1).min() < 3:  # as where gradients vanish
+                raise NoAnswer(INCONCLUSIVE, f"{metric} is known at fewer than 3 records of a replica")
+            self.memory[key] = plateau(steps, values)
+        return self.memory[key]
 
     def snapshot_level(self, batch_size: int, metric: str) -> Estimate:
         """Mean of a dear metric over the snapshots of the window, times step_size / 2, with a t-interval."""
-        from scipy import stats
-
         self.window(batch_size)
         if batch_size not in self.snapshots or metric not in self.snapshots[batch_size]:
             raise NoAnswer(NOT_APPLICABLE, f"{metric} was not measured")
@@ -149,9 +169,7 @@ class Evidence:
         values = values[np.isfinite(values)]
         if len(values) < 3:
             raise NoAnswer(INCONCLUSIVE, f"{metric} is finite at {len(values)} snapshots only")
-        reach = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-        middle = float(values.mean())
-        return Estimate(middle, middle - reach, middle + reach)
+        return mean_interval(values)
 
     def c2(self, batch_size: int) -> float:
         return noise_coefficients(self.model.samples, batch_size, self.sampling).c2
@@ -196,6 +214,17 @@ class Prediction:
         if estimate.high < low or estimate.low > high:
             return FAILS
         return INCONCLUSIVE
+
+
+def mean_interval(values: Sequence[float] | FloatArray) -> Estimate:
+    """Mean of independent numbers with its 95 % t-interval; one number, as a deterministic dynamics has, is exact."""
+    from scipy import stats
+
+    array = np.asarray(values, dtype=np.float64)
+    middle, reach = float(array.mean()), 0.0
+    if len(array) > 1:
+        reach = float(stats.t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array)))
+    return Estimate(middle, middle - reach, middle + reach)
 
 
 def without_momentum(evidence: Evidence) -> None:

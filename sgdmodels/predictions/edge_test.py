@@ -51,7 +51,7 @@ def least(estimates: list[Estimate]) -> Estimate:
 
 
 def only_at_the_edge(evidence: Evidence, batch_size: int) -> Estimate:
-    """Share of nudged replicas that do what Batch Sharpness says: spike if it sits at 2/eta, none if it is far below."""
+    """Share of nudged replicas that do what Batch Sharpness says: spike if it sits at 2/eta, none if it is below."""
     test = tested(evidence, batch_size)
     saturated = evidence.late_level(batch_size, "batch_sharpness").value > 0.9
     names = [name for name in DESTABILISING if name in test.branch.values]
@@ -68,7 +68,10 @@ def only_at_the_edge(evidence: Evidence, batch_size: int) -> Estimate:
 DESTABILISING_SPIKES = Prediction(
     name="B5 (up)",
     title="larger steps or smaller batches set off a spike",
-    statement="At the plateau, step size x 1.3 or batch size / 4 raises the loss above three times the control's in most replicas.",
+    statement=(
+        "At the plateau, step size x 1.3 or batch size / 4 raises the loss above three times the control's in most "
+        "replicas."
+    ),
     formula=r"P(\max L > 3\,\mathrm{median}\max L_{\mathrm{control}}) > \tfrac12",
     reference="Andreyev and Beneventano 2024 (blog)",
     applies="end of the run; at least one of the two knobs; no momentum",
@@ -82,7 +85,10 @@ DESTABILISING_SPIKES = Prediction(
 BENIGN_SWITCH = Prediction(
     name="B5 (down)",
     title="smaller steps or larger batches set off none",
-    statement="At the plateau, step size / 1.3 and batch size x 4 leave the loss below three times the control's in most replicas.",
+    statement=(
+        "At the plateau, step size / 1.3 and batch size x 4 leave the loss below three times the control's in most "
+        "replicas."
+    ),
     formula=r"P(\max L > 3\,\mathrm{median}\max L_{\mathrm{control}}) < \tfrac12",
     reference="Andreyev and Beneventano 2024 (blog)",
     applies="end of the run; at least one of the two knobs; no momentum",
@@ -96,7 +102,9 @@ BENIGN_SWITCH = Prediction(
 EDGE_TEST = Prediction(
     name="B7",
     title="a nudge sets off a spike exactly where Batch Sharpness is saturated",
-    statement="If Batch Sharpness is above 0.9 (2/eta), a destabilising nudge causes a spike; if it is below, it does not.",
+    statement=(
+        "If Batch Sharpness is above 0.9 (2/eta), a destabilising nudge causes a spike; if it is below, it does not."
+    ),
     formula=r"\text{spike} \iff \tfrac\eta2\mathrm{BS} > 0.9",
     reference="Andreyev and Beneventano 2024 (blog)",
     applies="end of the run; at least one of the two knobs; no momentum",

@@ -20,7 +20,9 @@ def evaluate(evidence: Evidence, batch_size: None) -> Estimate:
 GAP_EXPONENT = Prediction(
     name="B4",
     title="the gap BS - lambda_max shrinks like c2(b)",
-    statement="log(BS - lambda_max) is a line of slope one in log c2(b): the gap is proportional to 1/b for b well below n.",
+    statement=(
+        "log(BS - lambda_max) is a line of slope one in log c2(b): the gap is proportional to 1/b for b well below n."
+    ),
     formula=r"\log(\mathrm{BS}-\lambda_{\max}) = \log c_2(b) + \mathrm{const}",
     reference="Liao et al. 2026 (theory -1 in b, fitted -1.27); Andreyev and Beneventano 2024",
     applies="entry into EoSS at three batch sizes or more; no momentum",

@@ -11,7 +11,7 @@ def evaluate(evidence: Evidence, batch_size: int) -> Estimate:
     without_momentum(evidence)
     run = evidence.survivors(batch_size)
     late = run.step.values >= 0.6 * run.step.values[-1]
-    squares = np.ascontiguousarray(run.gradient_norm.transpose("replica", "step").values[:, late] ** 2)
+    squares = np.ascontiguousarray(evidence.records(batch_size, "gradient_norm")[:, late] ** 2)
     interaction = np.ascontiguousarray(evidence.scaled(batch_size, "gni")[:, late]) * squares
     if not squares.max() > 0:
         raise NoAnswer(INCONCLUSIVE, "the mean gradient vanishes")

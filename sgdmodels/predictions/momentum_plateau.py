@@ -23,7 +23,10 @@ def evaluate(evidence: Evidence, batch_size: int) -> Estimate:
 MOMENTUM_PLATEAU = Prediction(
     name="B9",
     title="momentum: BS at 2(1-beta)/eta (small b) or 2(1+beta)/eta (large b)",
-    statement="Batch Sharpness settles at 2(1-beta)/eta for small batches and at 2(1+beta)/eta for large ones (Nesterov: 2(1+beta)/(eta(1+2beta))).",
+    statement=(
+        "Batch Sharpness settles at 2(1-beta)/eta for small batches and at 2(1+beta)/eta for large ones (Nesterov: "
+        "2(1+beta)/(eta(1+2beta)))."
+    ),
     formula=r"\mathrm{BS} \to \tfrac{2(1-\beta)}\eta\ (b \ll n), \quad \tfrac{2(1+\beta)}\eta\ (b \to n)",
     reference="Andreyev et al. 2026",
     applies="momentum > 0; b <= n/10 or b >= n/2; last 40 % of the run",

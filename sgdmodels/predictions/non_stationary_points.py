@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..distances import Estimate
-from .base import Evidence, Prediction, without_momentum
+from .base import INCONCLUSIVE, Evidence, NoAnswer, Prediction, mean_interval, without_momentum
 
 STEPS = 1000
 
@@ -12,18 +12,20 @@ def evaluate(evidence: Evidence, batch_size: int) -> Estimate:
     without_momentum(evidence)
     run = evidence.survivors(batch_size)
     at = int(np.searchsorted(run.step.values, evidence.entry(batch_size)))
-    squares = run.gradient_norm.transpose("replica", "step").values[:, at] ** 2
-    losses = run.loss.transpose("replica", "step").values[:, at]
-    falls = evidence.step_size * STEPS * squares / np.abs(losses)
-    spread = 2 * float(np.std(falls, ddof=1) / np.sqrt(len(falls))) if len(falls) > 1 else 0.0
-    middle = float(np.mean(falls))
-    return Estimate(middle, middle - spread, middle + spread)
+    squares = evidence.records(batch_size, "gradient_norm")[:, at] ** 2
+    losses = np.abs(evidence.records(batch_size, "loss")[:, at])
+    if not losses.min() > 0:
+        raise NoAnswer(INCONCLUSIVE, "the loss is zero at entry")
+    return mean_interval(evidence.step_size * STEPS * squares / losses)
 
 
 NON_STATIONARY_POINTS = Prediction(
     name="B12",
     title="the edge is met at non-stationary points",
-    statement="Where Batch Sharpness reaches 0.9 (2/eta), 1000 steps along the mean gradient would still change the loss by more than a tenth.",
+    statement=(
+        "Where Batch Sharpness reaches 0.9 (2/eta), 1000 steps along the mean gradient would still change the loss by "
+        "more than a tenth."
+    ),
     formula=r"1000\,\eta\,|\nabla L|^2 / L > 0.1",
     reference="Andreyev and Beneventano 2024 (blog)",
     applies="entry into EoSS; no momentum",

@@ -4,7 +4,7 @@ import numpy as np
 
 from ..detectors import slope
 from ..distances import Estimate
-from .base import INCONCLUSIVE, Evidence, NoAnswer, Prediction, without_momentum
+from .base import INCONCLUSIVE, Evidence, NoAnswer, Prediction, mean_interval, without_momentum
 
 CROSSING = 0.95  # of 2/eta
 
@@ -14,8 +14,7 @@ def evaluate(evidence: Evidence, batch_size: int) -> Estimate:
     run, window = evidence.survivors(batch_size), evidence.window(batch_size)
     steps = run.step.values
     sharpness = evidence.scaled(batch_size, "lambda_max")
-    batch_sharpness = np.nanmedian(evidence.scaled(batch_size, "batch_sharpness"), axis=0)
-    crossed = np.flatnonzero(batch_sharpness > CROSSING)
+    crossed = np.flatnonzero(evidence.middle(batch_size) > CROSSING)
     if len(crossed) == 0 or crossed[0] < 3:
         raise NoAnswer(INCONCLUSIVE, "Batch Sharpness crosses 0.95 (2/eta) too early, or not at all, to compare slopes")
     before = slice(0, crossed[0] + 1)
@@ -26,15 +25,16 @@ def evaluate(evidence: Evidence, batch_size: int) -> Estimate:
             ratios.append(slope(steps[window], series[window]) / rise)
     if len(ratios) < len(sharpness):
         raise NoAnswer(INCONCLUSIVE, "lambda_max does not rise before Batch Sharpness reaches 2/eta")
-    spread = float(np.std(ratios, ddof=1) / np.sqrt(len(ratios))) if len(ratios) > 1 else 0.0
-    middle = float(np.mean(ratios))
-    return Estimate(middle, middle - 2 * spread, middle + 2 * spread)
+    return mean_interval(ratios)
 
 
 SHARPENING_STOPS = Prediction(
     name="B3",
     title="lambda_max stops rising when Batch Sharpness reaches 2/eta",
-    statement="The slope of lambda_max over the plateau is at most a tenth of its slope before Batch Sharpness reached 0.95 (2/eta).",
+    statement=(
+        "The slope of lambda_max over the plateau is at most a tenth of its slope before Batch Sharpness reached "
+        "0.95 (2/eta)."
+    ),
     formula=r"\frac{d\lambda_{\max}/dt\ (\text{plateau})}{d\lambda_{\max}/dt\ (\text{before})} \le 0.1",
     reference="Andreyev and Beneventano 2024 (blog)",
     applies="progressive sharpening, then entry into EoSS; no momentum",

@@ -12,6 +12,8 @@ def evaluate(evidence: Evidence, batch_size: None) -> Estimate:
     sizes = sorted(evidence.runs)
     if len(sizes) < 2:
         raise NoAnswer(NOT_APPLICABLE, "needs runs at two batch sizes or more")
+    if not hasattr(evidence.dynamics, "batch_size"):
+        raise NoAnswer(NOT_APPLICABLE, "the dynamics has no batch size")
     levels = [evidence.late_level(b, "lambda_max") for b in sizes]
     rises = []
     for smaller, larger in pairwise(levels):
@@ -25,7 +27,9 @@ def evaluate(evidence: Evidence, batch_size: None) -> Estimate:
 SHARPNESS_ORDER = Prediction(
     name="B2 (order)",
     title="lambda_max rises with the batch size",
-    statement="The late level of lambda_max does not fall from one batch size to the next larger one; the least rise counts.",
+    statement=(
+        "The late level of lambda_max does not fall from one batch size to the next larger one; the least rise counts."
+    ),
     formula=r"\min_k \tfrac\eta2\big(\bar\lambda_{\max}(b_{k+1}) - \bar\lambda_{\max}(b_k)\big) > 0",
     reference="Andreyev and Beneventano 2024",
     applies="two batch sizes or more; last 40 % of the run",

@@ -17,7 +17,10 @@ def evaluate(evidence: Evidence, batch_size: int) -> Estimate:
 SPECTRAL_SPREAD = Prediction(
     name="MS3",
     title="BS is 2/eta times its spectral-spread factor",
-    statement="Batch Sharpness averaged over the critical mode is tr(E[H^3]X)/tr(E[H^2]X) >= S_ms = 2/eta; it settles within 10 % of that.",
+    statement=(
+        "Batch Sharpness averaged over the critical mode is tr(E[H^3]X)/tr(E[H^2]X) >= S_ms = 2/eta; it settles within "
+        "10 % of that."
+    ),
     formula=r"\mathrm{BS} \to \frac{\mathrm{tr}(E[H_B^3]X^*)}{\mathrm{tr}(E[H_B^2]X^*)} \ge S_{ms} = \frac2\eta",
     reference="moment inequality on the critical mode (this project)",
     applies="entry into EoSS; curvature a moving scalar times a_i a_i'; no momentum",
