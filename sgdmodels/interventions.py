@@ -1,6 +1,6 @@
 r"""Interventions: fork a run at a checkpoint with the same randomness, change one knob, compare with the control.
 
-A branch takes up the parameters (and velocity) of the checkpoint and keeps the step numbers, hence the random numbers
+A branch takes up the parameters (and the velocity, if it has one too) of the checkpoint and keeps the step numbers, hence the random numbers
 and the place in schedules; a control branch continues unchanged. `edge_test` asks the question of theory B7: does a
 small destabilising nudge cause a catapult? It does if the run sits at its edge of stability, and not if it merely
 wobbles.
@@ -21,6 +21,7 @@ from .detectors import spike_ratio
 from .dynamics import Dynamics
 from .errors import InvalidArgument
 from .kernels.step_loop import CHECK_EVERY
+from .measure import checked_batch_sizes, checked_metrics
 from .metrics import Metric
 from .models import Model
 from .simulate import Run
@@ -88,13 +89,17 @@ def fork(
             raise InvalidArgument(f"branch {name!r} must be a dynamics such as sm.SGD(...), got {branch!r}")
         branch.check_model(model)
     sizes = sorted({int(b) for branch in everyone.values() for b in branch.plan(model.samples).batch_sizes})
+    measured = checked_batch_sizes(model, sizes if batch_size is None else batch_size)
+    checked_metrics(metrics)
+    integer("steps", steps, 0)
+    integer("record_every", record_every, 1)
     start = init
     if not isinstance(start, Checkpoint):
         start = checkpoint(model, dynamics, at, start, replicas=replicas, seed=seed)
     runs = [
         Run(
-            model, branch, steps, start.theta, replicas, record_every, metrics,
-            sizes if batch_size is None else batch_size, seed, first_step=start.step, memory=start.memory,
+            model, branch, steps, start.theta, replicas, record_every, metrics, measured, seed, first_step=start.step,
+            memory=start.memory if same_memory(dynamics, branch, model.samples) else None,
         ).go()
         for branch in everyone.values()
     ]  # fmt: skip
@@ -102,6 +107,14 @@ def fork(
     joined = xr.concat(knobs, "branch", join="exact", combine_attrs="drop_conflicts")
     named = joined.assign_coords(branch=("branch", list(everyone), {"long_name": "branch"}))
     return named.set_coords(["step_size", "training_batch_size"])
+
+
+def same_memory(one: Dynamics, other: Dynamics, samples: int) -> bool:
+    """Whether what replicas carry besides parameters means the same to both, such as a velocity."""
+    first, second = one.plan(samples), other.plan(samples)
+    if first.advance is not None or second.advance is not None:
+        return type(one) is type(other)
+    return first.walk is second.walk
 
 
 def nudged(dynamics: Dynamics, samples: int, step_factor: float = 1.3, batch_factor: int = 4) -> dict[str, Dynamics]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from threadpoolctl import threadpool_limits
 
 from .arguments import FloatArray, float_array, integer, one_of
 from .collect import Experiment, check_nudges, collect
@@ -158,7 +159,11 @@ def progressive_scorecard(
         done[0] += 1
 
     evidence: dict[str, Evidence] = {}
-    with Progress(pieces, "score card", progress, "runs") as bar, ThreadPoolExecutor(workers) as pool:
+    with (
+        Progress(pieces, "score card", progress, "runs") as bar,
+        ThreadPoolExecutor(workers) as pool,
+        threadpool_limits(1, "blas"),  # small matrices from several threads: BLAS threads of their own cost tenfold
+    ):
         first = collect(experiment, everyone[names[0]], None, tick)
         evidence[names[0]] = first
         bar.update(done[0])

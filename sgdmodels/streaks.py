@@ -8,6 +8,7 @@ import numpy as np
 
 from .arguments import FloatArray, integer
 from .dynamics import Dynamics
+from .errors import InvalidArgument
 from .interventions import Checkpoint
 from .kernels.draw import draw_weights
 from .kernels.step_loop import walk
@@ -42,6 +43,8 @@ def step_sharpness_path(
     ).go()  # fmt: skip
     plan = dynamics.plan(model.samples)
     segment = int(np.searchsorted(plan.starts, start.step, side="right")) - 1
+    if (plan.starts[segment + 1 :] < start.step + steps).any():
+        raise InvalidArgument(f"steps must end before the schedule changes at step {plan.starts[segment + 1]}, got {steps}")
     values = np.full((count, steps), np.nan)
     for r in range(count):
         index, weight, number = draw_weights(
