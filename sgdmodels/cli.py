@@ -128,7 +128,7 @@ def scorecard(
                 bar.update(tasks[step[0]], completed=step[1], total=step[2])
     write_html(output / "scorecard.html", cards)
     (output / "scorecard.md").write_text("\n".join(markdown(card) for card in cards), encoding="utf-8")
-    cards[0].plot().savefig(output / "plateaus.png", dpi=200)
+    cards[0].plot().savefig(output / "scorecard.png", dpi=200)
     for card in cards:
         Console().print(_summary(card))
     typer.echo(f"{output / 'scorecard.html'} is the page ({time.perf_counter() - started:.0f} s in all).")

@@ -1,9 +1,9 @@
 r"""Interventions: fork a run at a checkpoint with the same randomness, change one knob, compare with the control.
 
-A branch takes up the parameters (and the velocity, if it has one too) of the checkpoint and keeps the step numbers, hence the random numbers
-and the place in schedules; a control branch continues unchanged. `edge_test` asks the question of theory B7: does a
-small destabilising nudge cause a catapult? It does if the run sits at its edge of stability, and not if it merely
-wobbles.
+A branch takes up the parameters (and the velocity, if it has one too) of the checkpoint and keeps the step numbers,
+hence the random numbers and the place in schedules; a control branch continues unchanged. `edge_test` asks the question
+of theory B7: does a small destabilising nudge cause a catapult? It does if the run sits at its edge of stability, and
+not if it merely wobbles.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .detectors import spike_ratio
 from .dynamics import Dynamics
 from .errors import InvalidArgument
 from .kernels.step_loop import CHECK_EVERY
-from .measure import checked_batch_sizes, checked_metrics
+from .measure import checked_batch_sizes, checked_metrics, checked_model
 from .metrics import Metric
 from .models import Model
 from .simulate import Run
@@ -81,6 +81,9 @@ def fork(
     """
     import xarray as xr
 
+    checked_model(model)
+    if not isinstance(branches, Mapping):
+        raise InvalidArgument(f"branches must be a mapping of names to dynamics, got {branches!r}")
     if "control" in branches:
         raise InvalidArgument('branches must not be called "control": that is the run that goes on unchanged')
     everyone = {"control": dynamics, **branches}
@@ -90,7 +93,7 @@ def fork(
         branch.check_model(model)
     sizes = sorted({int(b) for branch in everyone.values() for b in branch.plan(model.samples).batch_sizes})
     measured = checked_batch_sizes(model, sizes if batch_size is None else batch_size)
-    checked_metrics(metrics)
+    wanted = checked_metrics(metrics)
     integer("steps", steps, 0)
     integer("record_every", record_every, 1)
     start = init
@@ -98,7 +101,7 @@ def fork(
         start = checkpoint(model, dynamics, at, start, replicas=replicas, seed=seed)
     runs = [
         Run(
-            model, branch, steps, start.theta, replicas, record_every, metrics, measured, seed, first_step=start.step,
+            model, branch, steps, start.theta, replicas, record_every, wanted, measured, seed, first_step=start.step,
             memory=start.memory if same_memory(dynamics, branch, model.samples) else None,
         ).go()
         for branch in everyone.values()
@@ -124,6 +127,8 @@ def nudged(dynamics: Dynamics, samples: int, step_factor: float = 1.3, batch_fac
     >>> [d.step_size for d in nudged(sm.GD(1.0), samples=8, step_factor=2.0).values()]
     [2.0, 0.5]
     """
+    if not isinstance(dynamics, Dynamics):
+        raise InvalidArgument(f"dynamics must be one such as sm.SGD(...), got {dynamics!r}")
     real("step_factor", step_factor, 1.0, open_low=True)
     integer("batch_factor", batch_factor, 2)
     knobs = {field.name for field in fields(dynamics)}
@@ -174,7 +179,7 @@ def edge_test(
     >>> test.branch.values.tolist()
     ['control', 'step size up', 'batch size down', 'step size down', 'batch size up']
     """
-    branches = nudged(dynamics, model.samples, step_factor, batch_factor)
+    branches = nudged(dynamics, checked_model(model).samples, step_factor, batch_factor)
     real("kappa", kappa, 1.0)
     forked = fork(model, dynamics, branches, at, steps, init, replicas=replicas, metrics=("loss",), seed=seed)
     floor = min(0.0, float(forked.loss.sel(branch="control").min()))  # a loss with a drift term may be negative

@@ -157,6 +157,7 @@ def _page(card: ScoreCard) -> dict[str, Any]:
                 "notes": [] if b == ALL else [note[2:] for note in _notes(card, b)],
             })  # fmt: skip
     drawn = {
+        "Where each model settles": figures.levels(card),
         "Plateaus against the batch size": figures.plateaus(card),
         "Trajectories": figures.trajectories(card),
         "Interventions": figures.interventions(card),

@@ -68,10 +68,10 @@ class ScoreCard:
         write_html(path, [self])
 
     def plot(self) -> Figure:
-        """Plateaus of lambda_max and Batch Sharpness against the batch size, with their closed forms."""
-        from .scorecard_figures import plateaus
+        """Where each model settles: late levels of lambda_max and Batch Sharpness at each batch size."""
+        from .scorecard_figures import levels
 
-        return plateaus(self)
+        return levels(self)
 
 
 def scorecard(

@@ -87,10 +87,59 @@ def median_path(evidence: Evidence, batch_size: int, metric: str) -> tuple[np.nd
     return run.step.values, np.where(smooth > 1.2 * TOP, np.nan, smooth)
 
 
+def levels(card: ScoreCard) -> Figure:
+    """Where each model settles: a panel per batch size, a row per dynamics; closed forms of SGD as vertical lines."""
+    sizes, names = card.experiment.batch_sizes, list(card.evidence)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            1, len(sizes), figsize=(8.6, 0.19 * len(names) + 1.3), sharey=True, squeeze=False, layout="constrained"
+        )
+        for ax, b in zip(axes[0], sizes, strict=True):
+            draw_levels(card, ax, b)
+            ax.set_title(f"$b = {b}$" if b < card.experiment.model.samples else "$b = n$")
+            ax.set_xlabel(r"sharpness $\times\,\eta/2$")
+        axes[0, 0].set_yticks(range(len(names)), names)
+        axes[0, 0].set_ylim(len(names) - 0.4, -0.6)
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=5)
+    return figure
+
+
+COLORS = {"lambda_max": "C3", "batch_sharpness": "C0"}
+NAMES = {"lambda_max": r"$\lambda_{\max}$", "batch_sharpness": "Batch Sharpness"}
+
+
+def draw_levels(card: ScoreCard, ax: Axes, batch_size: int) -> None:
+    """Late levels of lambda_max and Batch Sharpness of every dynamics; beyond the edge of the panel an arrow."""
+    for metric, fill in (("batch_sharpness", "none"), ("lambda_max", COLORS["lambda_max"])):
+        for row, name in enumerate(card.evidence):
+            value, low, high = late_level(card.evidence[name], batch_size, metric)
+            style: dict[str, Any] = {"color": COLORS[metric], "zorder": 3}
+            label = NAMES[metric] if row == 0 else None
+            if np.isnan(value):
+                ax.text(TOP / 2, row, "diverged", ha="center", va="center", fontsize=6, color="0.4")
+            elif value > TOP:
+                ax.plot(TOP * 0.985, row, ">", markersize=4, markerfacecolor=fill, clip_on=False, label=label, **style)
+            else:
+                ax.plot([low, min(high, TOP)], [row, row], linewidth=1.0, **style)
+                ax.plot(value, row, "o", markersize=4.2, markerfacecolor="white" if fill == "none" else fill, label=label, **style)
+    ax.axvline(1, **EDGE)
+    if card.experiment.directions is not None:
+        for metric, function in CLOSED_FORMS.items():
+            value = function(card.experiment.directions, batch_size)
+            label = f"closed form of {NAMES[metric]} of SGD"
+            ax.axvline(value, color=COLORS[metric], linewidth=3, alpha=0.25, zorder=0, label=label)
+    ax.axhspan(-0.5, 0.5, color="0.93", zorder=-1)
+    ax.set_xlim(0, TOP)
+
+
+CLOSED_FORMS = {"batch_sharpness": batch_sharpness_factor, "lambda_max": edge_sharpness}
+
+
 def plateaus(card: ScoreCard) -> Figure:
     """Late levels with intervals against the batch size, and the closed forms of SGD where there are any."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.6), layout="constrained")
+        figure, axes = plt.subplots(1, 2, figsize=(8.6, 4.4), layout="constrained", sharey=True)
         draw_plateaus(card, axes)
         handles, labels = axes[1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
@@ -101,30 +150,23 @@ def draw_plateaus(card: ScoreCard, axes: Any) -> None:
     """lambda_max in the second of two axes, Batch Sharpness in the first."""
     sizes = np.array(card.experiment.batch_sizes)
     styles = looks(card)
-    shift = np.linspace(-0.16, 0.16, len(styles))
+    shift = np.linspace(-0.3, 0.3, len(styles))
     for ax, (metric, title) in zip(axes, METRICS.items(), strict=True):
         closed_form(card, ax, metric)
-        above = []
         for offset, (name, style) in zip(shift, styles.items(), strict=True):
-            levels = [late_level(card.evidence[name], int(b), metric) for b in sizes]
-            values = np.array(levels)
-            above += [name for v in values[:, 0] if v > TOP]
+            values = np.array([late_level(card.evidence[name], int(b), metric) for b in sizes])
             error = np.abs(values[:, 1:].T - values[:, 0])
             reference = name == card.reference
             ax.errorbar(
-                sizes * 2.0**offset, values[:, 0], error, linestyle="none", markersize=6 if reference else 4, capsize=1.5,
-                elinewidth=0.8, markerfacecolor=style["color"] if reference else "none", label=name,
-                zorder=4 if reference else 3, **style,
+                sizes * 2.0**offset, values[:, 0], error, linestyle="-", linewidth=1.2 if reference else 0.4,
+                markersize=6 if reference else 4, capsize=1.5, elinewidth=0.8, label=name,
+                markerfacecolor=style["color"] if reference else "white", zorder=4 if reference else 3, **style,
             )  # fmt: skip
         ax.axhline(1, **EDGE)
         ax.set_xscale("log", base=2)
         ax.set_xticks(sizes, [str(b) for b in sizes])
         ax.minorticks_off()
         ax.set(xlabel="batch size", title=title, ylim=(0, TOP))
-        if above:
-            ax.text(
-                0.02, 0.98, "beyond: " + ", ".join(dict.fromkeys(above)), transform=ax.transAxes, va="top", fontsize=6
-            )
 
 
 def closed_form(card: ScoreCard, ax: Axes, metric: str) -> None:
@@ -136,7 +178,7 @@ def closed_form(card: ScoreCard, ax: Axes, metric: str) -> None:
     sizes = np.unique(np.geomspace(1, n, 25).round().astype(int))
     low, high = min(experiment.batch_sizes) / 1.4, max(experiment.batch_sizes) * 1.4
     sizes = sizes[(sizes >= low) & (sizes <= high)]
-    function = edge_sharpness if metric == "lambda_max" else batch_sharpness_factor
+    function = CLOSED_FORMS[metric]
     label = r"closed form: $S_{ms} = 2/\eta$"
     ax.plot(
         sizes, [function(experiment.directions, int(b)) for b in sizes], color="0.6", linewidth=3, label=label, zorder=1

@@ -44,7 +44,9 @@ def step_sharpness_path(
     plan = dynamics.plan(model.samples)
     segment = int(np.searchsorted(plan.starts, start.step, side="right")) - 1
     if (plan.starts[segment + 1 :] < start.step + steps).any():
-        raise InvalidArgument(f"steps must end before the schedule changes at step {plan.starts[segment + 1]}, got {steps}")
+        raise InvalidArgument(
+            f"steps must end before the schedule changes at step {plan.starts[segment + 1]}, got {steps}"
+        )
     values = np.full((count, steps), np.nan)
     for r in range(count):
         index, weight, number = draw_weights(

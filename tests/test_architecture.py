@@ -1,4 +1,4 @@
-"""Imports go one way: errors <- kernels <- models, dynamics, metrics <- simulate <- demo, cli."""
+"""Imports go one way: errors <- kernels <- models, dynamics, metrics <- simulate <- collect <- scorecard <- cli."""
 
 from __future__ import annotations
 
@@ -28,9 +28,28 @@ ALLOWED: dict[str, set[str] | None] = {
     "worker": {"arguments", "kernels", "dynamics", "metrics", "measure", "simulate"},  # simulate for types only
     "simulate": BASE | {"kernels", "models", "dynamics", "metrics", "measure", "dataset", "worker"},
     "recipes": {"arguments", "models"},
+    "bootstrap": {"errors", "arguments"},
+    "distances": {"errors", "arguments"},
+    "detectors": {"errors", "arguments", "bootstrap", "distances"},
+    "predictions": {"arguments", "sampling", "models", "theory", "detectors", "distances"},
+    "interventions": {"errors", "arguments", "kernels", "models", "dynamics", "metrics", "measure", "detectors"}
+    | {"simulate"},
+    "streaks": {"errors", "arguments", "kernels", "models", "dynamics", "interventions", "simulate"},
+    "refine": {"dynamics"},
+    "labels": {"errors", "dynamics"},
+    "declarations": {"dynamics"},
+    "compare": BASE | {"models", "dynamics", "metrics", "measure", "distances", "labels", "refine", "simulate"},
+    "collect": {"arguments", "models", "dynamics", "measure", "predictions", "interventions", "refine"}
+    | {"simulate", "streaks"},
+    "scorecard": BASE
+    | {"models", "dynamics", "measure", "recipes", "detectors", "predictions", "labels", "collect"}
+    | {"report", "scorecard_figures"},  # which render a card when its methods are called
+    "survey": {"dynamics", "recipes", "scorecard"},
+    "report": {"version", "predictions", "scorecard", "scorecard_figures"},
+    "scorecard_figures": {"plot", "theory", "predictions", "scorecard"},  # scorecard for types only
     "plot": {"errors", "arguments"},
     "demo": {"plot", "dynamics", "recipes", "simulate", "theory"},
-    "cli": {"demo", "version"},
+    "cli": {"demo", "version", "report", "scorecard", "survey"},
     "__main__": {"cli"},
     "__init__": None,
 }

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import signal, stats
 
+from sgdmodels.bootstrap import autocorrelation_time
 from sgdmodels.detectors import (
-    autocorrelation_time,
     catapults,
     disagreement,
     entered_at,
@@ -158,7 +158,7 @@ def test_a_replica_without_records_is_refused() -> None:
 def test_long_series_are_resampled_in_shares(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(5).standard_normal((2, 60))
     whole = plateau(np.arange(60) * 50, values)
-    monkeypatch.setattr("sgdmodels.detectors.SHARE", 100)
+    monkeypatch.setattr("sgdmodels.bootstrap.SHARE", 100)
     assert plateau(np.arange(60) * 50, values) == whole
 
 

@@ -3,7 +3,6 @@
 from .base import Evidence, Finding, NoAnswer, Prediction
 from .batch_sharpness_plateau import BATCH_SHARPNESS_PLATEAU
 from .catapult_streaks import CATAPULT_STREAKS
-from .edge_test import BENIGN_SWITCH, DESTABILISING_SPIKES, EDGE_TEST
 from .gap_exponent import GAP_EXPONENT
 from .gradient_growth import GRADIENT_GROWTH
 from .gradient_noise_interaction import GRADIENT_NOISE_INTERACTION
@@ -13,6 +12,7 @@ from .mean_square_plateau import MEAN_SQUARE_PLATEAU
 from .momentum_plateau import MOMENTUM_PLATEAU
 from .noise_models_miss import NOISE_MODELS_MISS
 from .non_stationary_points import NON_STATIONARY_POINTS
+from .nudges import BENIGN_SWITCH, DESTABILISING_SPIKES, EDGE_TEST
 from .sharpening_stops import SHARPENING_STOPS
 from .sharpness_below_edge import SHARPNESS_BELOW_EDGE
 from .sharpness_order import SHARPNESS_ORDER
