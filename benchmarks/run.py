@@ -110,8 +110,8 @@ def sde(library: ctypes.CDLL, steps: int, rounds: int, peers: bool) -> list[Row]
     ns = _per_substep({"simulate": simulate, **of_c}, rounds, dict.fromkeys(("simulate", *of_c), steps * substeps))
     name = "SDE substep, n=64, d=32, 256 replicas"
     rows = [
-        row(name, ns["simulate"], "ns", ns["sde_product_by_replica"], "C", ns["simulate"] / ns["sde_product_by_replica"],
-            "{:.2f}", "<=", 1.1),
+        row(name, ns["simulate"], "ns", ns["sde_product_by_replica"], "C",
+            ns["simulate"] / ns["sde_product_by_replica"], "{:.2f}", "<=", 1.1),
         row(name, ns["simulate"], "ns", ns["sde_product"], "C, 8 replicas in vector lanes",
             ns["simulate"] / ns["sde_product"], "{:.2f}"),
     ]  # fmt: skip
@@ -131,13 +131,17 @@ def sde(library: ctypes.CDLL, steps: int, rounds: int, peers: bool) -> list[Row]
         ("torchsde, normals drawn by hand", [f"torchsde: {v}" for v in TORCHSDE if "fresh" in v], None),
     ):
         best = min(ns[k] for k in found)
-        rows.append(
-            row(name, own, "ns", best, label, best / own, "{:.1f}x faster", ">=" if bound else "", bound)
-        )
+        rows.append(row(name, own, "ns", best, label, best / own, "{:.1f}x faster", ">=" if bound else "", bound))
     return rows
 
 
-DIFFRAX = ("batch, threefry, joint", "batch, rbg, joint", "vmap, threefry, joint", "batch, ahead, joint", "vmap, ahead, joint")
+DIFFRAX = (
+    "batch, threefry, joint",
+    "batch, rbg, joint",
+    "vmap, threefry, joint",
+    "batch, ahead, joint",
+    "vmap, ahead, joint",
+)
 TORCHSDE = ("fresh, joint", "interval, joint", "infinite cache, joint")
 
 

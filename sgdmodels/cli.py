@@ -87,7 +87,9 @@ def scorecard(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for scorecard.html, scorecard.md, the data and a figure.")
     ] = Path("scorecard"),
-    quick: Annotated[bool, typer.Option("--quick", help="Recipe C, fewer models, shorter runs: under a minute.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Recipe C, fewer models, shorter runs: under a minute.")
+    ] = False,
     recipe: Annotated[
         list[str] | None, typer.Option("--recipe", help="A, C or P; repeat for several. Default: all three.")
     ] = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .arguments import FloatArray
+from .detectors import Plateau
 from .dynamics import Dynamics
 from .interventions import Checkpoint, edge_test, nudged
 from .measure import measure
@@ -134,7 +135,7 @@ def _convergence(
     finer = halved(dynamics)
     if finer is None:
         return {}
-    count = min(2, experiment.replicas)
+    count = 1 if dynamics.deterministic else min(2, experiment.replicas)
     again = Run(
         experiment.model, finer, experiment.steps, experiment.init, count, experiment.record_every,
         ("batch_sharpness", "lambda_max"), list(sizes), experiment.seed, threads=experiment.threads,
@@ -147,7 +148,7 @@ def _same_level(coarse: Evidence, fine: Evidence, batch_size: int) -> str:
     """Compare the late levels of Batch Sharpness and lambda_max, relative to the finer ones."""
     answers = []
     for metric in ("batch_sharpness", "lambda_max"):
-        levels = []
+        levels: list[Plateau | None] = []
         for one in (coarse, fine):
             try:
                 levels.append(one.late_level(batch_size, metric))
@@ -178,5 +179,5 @@ def check_nudges(experiment: Experiment, dynamics: Sequence[Dynamics]) -> None:
         one.check_model(experiment.model)
         for b in experiment.batch_sizes:
             mine = experiment.with_batch_size(one, b)
-            mine.plan(experiment.model.samples)
+            Run(experiment.model, mine, 0, experiment.init, seed=experiment.seed)  # also of what it carries along
             nudged(mine, experiment.model.samples)

@@ -8,8 +8,7 @@ distance along the path mean something beyond the spread of the replicas.
 * strong distance: root mean square of \|theta - theta_reference\| over paired replicas;
 * weak error: difference of means of an observable, paired where coupled;
 * distributions: energy distance of the parameters, 1-D Wasserstein distance of each observable, with permutation
-  p-values (between different halves of the replicas where they are coupled: a permutation test needs independent
-  samples);
+  p-values (between different halves of the replicas: a permutation test needs independent samples);
 * SDEs are integrated again with twice the substeps: `converged` says whether the observables' means agree.
 
 Diverged replicas are left out, and counted in `diverged_fraction`: distances are between survivors.
@@ -26,11 +25,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arguments import FloatArray, integer, real
-from .distances import energy_test, strong_distance, wasserstein_test, weak_error
-from .dynamics import Dynamics
+from .distances import energy_distance, energy_test, strong_distance, wasserstein, wasserstein_test, weak_error
+from .dynamics import SGD, SVAG, Dynamics, LabelNoiseSGD
 from .errors import InvalidArgument
 from .labels import labelled
-from .measure import checked_metrics
+from .measure import checked_metrics, checked_model
 from .metrics import Metric
 from .models import Model
 from .progress import Progress
@@ -62,7 +61,7 @@ def compare(
     init: ArrayLike,
     *,
     replicas: int = 256,
-    snapshots: int | Sequence[int] = 10,
+    snapshots: int | Sequence[int] | None = None,
     observables: Sequence[str | Metric] = ("loss",),
     batch_size: int | None = None,
     permutations: int = 999,
@@ -71,7 +70,7 @@ def compare(
     threads: int | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
-    """Compare models of SGD with `reference` at snapshots (how many, or steps that divide evenly) of runs of `steps`.
+    """Compare models of SGD with `reference` at snapshots (how many, or which steps; default: 10) of runs of `steps`.
 
     observables: names of metrics, or `sgdmodels.Metric` objects: any function of the parameters. batch_size: where
     metrics that depend on one are evaluated (default: the reference's). Returns a Dataset over (dynamics, step) with
@@ -92,13 +91,21 @@ def compare(
     """
     import xarray as xr
 
+    checked_model(model)
     everyone = labelled(reference, candidates)
     metrics = checked_metrics(observables)
     count = integer("steps", steps, 1)
-    every = snapshot_spacing(snapshots, count)
+    wanted = snapshot_steps(snapshots, count)
+    every = math.gcd(*wanted)
+    integer("replicas", replicas, 2)
     integer("permutations", permutations, 1)
     real("tolerance", tolerance, open_low=True)
     size = getattr(reference, "batch_size", model.samples) if batch_size is None else batch_size
+    if isinstance(size, tuple) and batch_size is None:
+        raise InvalidArgument(
+            f"reference must have a constant batch_size, or batch_size= must say where to evaluate, got {size}"
+        )
+    size = integer("batch_size", size, 1, model.samples, "(the number of samples)")
     aligned = joined_paths(everyone)
     finer = {name: halved(dynamics) for name, dynamics in aligned.items()}
     runs = {
@@ -118,10 +125,10 @@ def compare(
         for done, (name, run, store) in enumerate(
             [(n, r, members) for n, r in runs.items()] + [(n, r, halves) for n, r in checks.items()], 1
         ):
-            store[name] = _member(run)
+            store[name] = _member(run, wanted)
             bar.update(done)
     names, first = list(members), members[labelled_first(members)]
-    times = runs[names[0]].recorded[1:]
+    times = np.array(wanted)
     words = [m.name for m in metrics]
     out: dict[str, Any] = {}
     two, three = ("dynamics", "step"), ("dynamics", "observable", "step")
@@ -147,16 +154,16 @@ def compare(
                 (distance.value, distance.low, distance.high),
                 "root mean square distance",
             )
-            apart = independent(first.params[:, t], own.params[:, t], coupled)
-            energy = energy_test(*apart, permutations=permutations, seed=seed)
-            put("energy_distance", two, (d, t), energy[:1], "energy distance of the parameters")
+            energy = energy_test(*halves_of(first.params[:, t], own.params[:, t]), permutations=permutations, seed=seed)
+            away = energy_distance(first.params[:, t], own.params[:, t])
+            put("energy_distance", two, (d, t), (away,), "energy distance of the parameters")
             put("energy_p_value", two, (d, t), energy[1:] if d else (np.nan,), "permutation p-value")
             for o, word in enumerate(words):
                 x, y = first.observables[word][:, t], own.observables[word][:, t]
                 error = weak_error(x, y, paired=coupled)
                 put("weak_error", three, (d, o, t), (error.value, error.low, error.high), "difference of means")
-                far = wasserstein_test(*independent(x, y, coupled), permutations=permutations, seed=seed)
-                put("wasserstein_distance", three, (d, o, t), far[:1], "1-D Wasserstein distance")
+                far = wasserstein_test(*halves_of(x, y), permutations=permutations, seed=seed)
+                put("wasserstein_distance", three, (d, o, t), (wasserstein(x, y),), "1-D Wasserstein distance")
                 put("wasserstein_p_value", three, (d, o, t), far[1:] if d else (np.nan,), "permutation p-value")
                 alive = y[np.isfinite(y)]
                 put("mean", three, (d, o, t), (alive.mean() if alive.size else np.nan,), "mean over survivors")
@@ -181,10 +188,11 @@ def compare(
     )
 
 
-def independent(x: FloatArray, y: FloatArray, coupled: bool) -> tuple[FloatArray, FloatArray]:
-    """Samples for a permutation test, which needs independent ones: of coupled replicas, different halves."""
+def halves_of(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Different replicas of two dynamics: a permutation test needs independent samples, and one replica of both may
+    share its random numbers."""
     half = len(x) // 2
-    return (x[:half], y[half:]) if coupled and half > 1 else (x, y)
+    return x[:half], y[half:]
 
 
 def labelled_first(members: Mapping[str, Member]) -> str:
@@ -192,14 +200,18 @@ def labelled_first(members: Mapping[str, Member]) -> str:
     return next(iter(members))
 
 
-def snapshot_spacing(snapshots: Any, steps: int) -> int:
-    """Steps between snapshots."""
+def snapshot_steps(snapshots: Any, steps: int) -> list[int]:
+    """Steps to compare at: those named, or so many evenly spaced ones, the last among them."""
+    if snapshots is None:
+        snapshots = min(10, steps)
     if np.ndim(snapshots) == 0:
-        return max(1, steps // integer("snapshots", snapshots, 1, steps, "(the number of steps)"))
-    wanted = [integer("snapshots", s, 1, steps, "(the number of steps)") for s in snapshots]
+        count = integer("snapshots", snapshots, 1, steps, "(the number of steps)")
+        every = steps // count
+        return [steps - every * k for k in reversed(range(count))]
+    wanted = sorted({integer("snapshots", s, 1, steps, "(the number of steps)") for s in snapshots})
     if not wanted:
         raise InvalidArgument("snapshots must be a number or a list of steps, got an empty list")
-    return math.gcd(*wanted)
+    return wanted
 
 
 def converged(coarse: Member, fine: Member, tolerance: float) -> bool:
@@ -223,18 +235,21 @@ def _randomness(dynamics: Dynamics, samples: int) -> str:
         return NOTHING
     if has_field(dynamics, "refinement") and getattr(dynamics, "covariance", "full") == "full":
         return f"{GAUSSIANS} x {plan.micro_steps * plan.refinement}"
-    sampling = getattr(dynamics, "sampling", "")
-    return f"{BATCHES}, {sampling}" if plan.micro_steps == 1 and not has_field(dynamics, "refinement") else NOTHING
+    if isinstance(dynamics, SGD | LabelNoiseSGD | SVAG) and plan.micro_steps == 1:
+        alike = dynamics.sampling == "with_replacement" and dynamics.batch_size == 1  # the same indices are drawn
+        return f"{BATCHES}, {'without_replacement' if alike else dynamics.sampling}"
+    return NOTHING
 
 
-def _member(run: Run) -> Member:
-    """Go, and keep the snapshots after the start."""
+def _member(run: Run, wanted: Sequence[int]) -> Member:
+    """Go, and keep the snapshots at the steps wanted."""
     data = run.go()
     if data.attrs["interrupted"]:
         raise KeyboardInterrupt
+    data = data.sel(step=wanted)
     values = {}
     for metric in run.metrics:
         array = data[metric.name]
-        values[metric.name] = (array.isel(batch_size=0) if metric.per_batch_size else array).values[:, 1:]
+        values[metric.name] = (array.isel(batch_size=0) if metric.per_batch_size else array).values
     lost = np.isfinite(data.diverged_at.values)
-    return Member(run.dynamics, data.params.values[:, 1:], values, lost, _randomness(run.dynamics, run.model.samples))
+    return Member(run.dynamics, data.params.values, values, lost, _randomness(run.dynamics, run.model.samples))

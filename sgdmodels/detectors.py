@@ -87,7 +87,7 @@ def plateau(steps: ArrayLike, values: ArrayLike, *, level: float = 0.95, draws: 
     some = ~np.isnan(rows).all(axis=0)
     drift = slope(at[some], np.nanmean((rows - medians[:, None])[:, some], axis=0)) * float(at[-1] - at[0])
     error, block = error_interval(series, np.median, at, level, draws, seed)
-    low, high = medians.mean() + error
+    low, high = medians.mean() + np.array([min(error[0], 0.0), max(error[1], 0.0)])  # blocks may have another median
     return Plateau(float(medians.mean()), float(low), float(high), drift, abs(drift) < FLAT, block)
 
 

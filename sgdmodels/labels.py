@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from .dynamics import Dynamics
 from .errors import InvalidArgument
 
-HIDDEN = ("step_size", "batch_size", "refinement", "integrator")
+HIDDEN = ("step_size", "batch_size", "refinement")
 
 
 def labelled(reference: Any, candidates: Any) -> dict[str, Dynamics]:
@@ -50,5 +50,8 @@ def label(dynamics: Any) -> str:
         value = getattr(dynamics, f.name)
         if f.name in HIDDEN or isinstance(value, np.ndarray) or value == f.default:
             continue
-        words.append(str(value) if isinstance(value, str) else f"{f.name}={value:.4g}")
+        if f.name == "integrator" and replace(dynamics, integrator=None).integrator == value:  # type: ignore[call-arg,attr-defined]
+            continue
+        plain = f.name if value is True else str(value) if isinstance(value, str) else f"{f.name}={value:.4g}"
+        words.append(plain)
     return " ".join(words)

@@ -25,14 +25,16 @@ def joined_paths(everyone: Mapping[str, Dynamics]) -> dict[str, Dynamics]:
 
 
 def halved(dynamics: Dynamics) -> Dynamics | None:
-    """The same SDE with half the integrator's step, on the same Brownian path if it has one; None without substeps.
+    """The same SDE or flow with half the integrator's step, on the same Brownian path if it has one.
+
+    None for what has no substeps.
 
     >>> from sgdmodels import SDE
     >>> finer = halved(SDE(0.1, 4, substeps=5, refinement=4))
     >>> finer.substeps, finer.refinement
     (10, 2)
     """
-    if not has_field(dynamics, "substeps") or dynamics.deterministic:
+    if not has_field(dynamics, "substeps"):
         return None
     finer: dict[str, Any] = {"substeps": 2 * substeps(dynamics)}
     refinement = int(getattr(dynamics, "refinement", 1))

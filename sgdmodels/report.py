@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .judge import AGREES, ALL, DIFFERS, UNCLEAR
 from .predictions import Prediction
 from .predictions.base import DIVERGED, FAILS, HOLDS, INCONCLUSIVE, NOT_APPLICABLE, NOT_ENTERED
-from .scorecard import AGREES, ALL, DIFFERS, UNCLEAR, ScoreCard
+from .scorecard import ScoreCard
 from .version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SYMBOLS = {HOLDS: "✓", FAILS: "✗", INCONCLUSIVE: "?", NOT_APPLICABLE: "–", NOT_ENTERED: "∅", DIVERGED: "∞", "": ""}
+SYMBOLS = {HOLDS: "✓", FAILS: "✗", INCONCLUSIVE: "?", NOT_APPLICABLE: "-", NOT_ENTERED: "∅", DIVERGED: "∞", "": ""}
 SIGNS = {AGREES: "=", DIFFERS: "≠", UNCLEAR: "~", "": ""}
 LEGEND = (
-    "verdict for that dynamics: ✓ holds, ✗ fails, ? inconclusive, – not applicable, ∅ EoSS never entered, ∞ diverged; "
+    "verdict for that dynamics: ✓ holds, ✗ fails, ? inconclusive, - not applicable, ∅ EoSS never entered, ∞ diverged; "
     "agreement with the reference: = agrees, ≠ differs, ~ unclear"
 )
 
@@ -61,9 +62,11 @@ def markdown(card: ScoreCard) -> str:
     sizes = ", ".join(map(str, card.experiment.batch_sizes))
     lines = [
         f"# Score card: {card.title}", "",
-        f"{card.experiment.steps} steps, step size {card.evidence[card.reference].step_size:g}, "
-        f"{card.experiment.replicas} replicas, seed {card.experiment.seed}; reference: {card.reference}; "
-        f"one sign per batch size {sizes}.", "",
+        (
+            f"{card.experiment.steps} steps, step size {card.evidence[card.reference].step_size:g}, "
+            f"{card.experiment.replicas} replicas, seed {card.experiment.seed}; reference: {card.reference}; "
+            f"one sign per batch size {sizes}."
+        ), "",
         LEGEND + ".", "",
         *_table(
             ["prediction", *names],
@@ -105,8 +108,10 @@ def _words(c: dict[str, str]) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    out = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return out + ["| " + " | ".join(row) + " |" for row in rows]
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+    return [line(head), "|" + "---|" * len(head), *map(line, rows)]
 
 
 def _notes(card: ScoreCard, batch_size: int) -> list[str]:

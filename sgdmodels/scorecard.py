@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,13 @@ from threadpoolctl import threadpool_limits
 
 from .arguments import FloatArray, float_array, integer, one_of
 from .collect import Experiment, check_nudges, collect
-from .detectors import disagreement
 from .dynamics import Dynamics
 from .errors import InvalidArgument
+from .judge import judged
 from .labels import labelled
 from .measure import checked_batch_sizes, checked_model
 from .models import Model
-from .predictions import PREDICTIONS, Evidence, Finding, Prediction
-from .predictions.base import DIVERGED, NOT_APPLICABLE, NOT_ENTERED
+from .predictions import PREDICTIONS, Evidence, Prediction
 from .progress import Progress
 from .recipes import Recipe
 
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-AGREES, DIFFERS, UNCLEAR = "agrees", "differs", "unclear"
-ALL = 0  # the batch_size of a prediction that is one number for all of them
 RECORDS = 1000
 INTERVENTION_STEPS = 1000
 STREAK_STEPS = 1000
@@ -96,14 +93,14 @@ def scorecard(
     model: a loss, or a `sgdmodels.recipes` recipe, which brings init, steps and directions along. init: where all start
     (default: 0.1 times standard normal numbers from `seed`). batch_sizes: where every dynamics that has a batch size is
     run, and where curvatures are measured (default: that of the reference). predictions: names such as "B1" (default:
-    all). directions: the a_i (n, d) if the curvature is a moving scalar times a_i a_i'. interventions: nudge each run at
+    all). directions: the a_i (n, d) if the curvature is a moving scalar times a_i a_i'. interventions: nudge runs at
     its end. All share the time axis (steps of SGD), the start, c2(b) and the random streams.
 
     Raises InvalidArgument before any run starts, also for a prediction that no dynamics can satisfy.
 
     >>> import sgdmodels as sm
     >>> recipe = sm.recipes.gated_quadratic(0)
-    >>> card = scorecard(recipe, sm.SGD(0.4, 16), [sm.GD(0.4)], steps=3000, replicas=2, predictions=["B1", "B2"])
+    >>> card = scorecard(recipe, sm.SGD(0.4, 16), [sm.GD(0.4)], steps=8000, replicas=2, predictions=["B1", "B2"])
     >>> card.table.sizes["dynamics"], str(card.table.verdict.sel(prediction="B2", dynamics="SGD", batch_size=16).values)
     (2, 'holds')
     """
@@ -138,7 +135,9 @@ def progressive_scorecard(
         raise InvalidArgument(f"reference must have a constant batch_size for a score card, got {sizes}")
     experiment = Experiment(
         model=model,
-        init=default_init(model, seed) if init is None else float_array("init", init, (model.dim,)),
+        init=default_init(model, integer("seed", seed, 0, 2**64 - 1))
+        if init is None
+        else float_array("init", init, (model.dim,)),
         steps=-(-count // 64) * 64,  # where runs may be forked
         batch_sizes=tuple(sorted(checked_batch_sizes(model, sizes))),
         replicas=integer("replicas", replicas, 1),
@@ -182,110 +181,17 @@ def progressive_scorecard(
     yield ScoreCard(heading, judged(ordered, chosen, experiment), ordered, chosen, experiment)
 
 
-def judged(evidence: Mapping[str, Evidence], chosen: Sequence[Prediction], experiment: Experiment) -> xr.Dataset:
-    """The table of findings."""
-    import xarray as xr
-
-    sizes = [*experiment.batch_sizes, ALL]
-    shape = (len(chosen), len(evidence), len(sizes))
-    numbers = {name: np.full(shape, np.nan) for name in ("value", "low", "high")}
-    words = {name: np.full(shape, "", dtype=object) for name in ("verdict", "agreement", "reason")}
-    for p, prediction in enumerate(chosen):
-        for s, b in enumerate(sizes):
-            if (b == ALL) == prediction.per_batch_size:
-                continue
-            findings = [prediction.find(one, None if b == ALL else b) for one in evidence.values()]
-            for d, finding in enumerate(findings):
-                for name in numbers:
-                    numbers[name][p, d, s] = getattr(finding, name)
-                words["verdict"][p, d, s] = finding.verdict
-                words["reason"][p, d, s] = finding.reason
-                words["agreement"][p, d, s] = agreement(prediction, finding, findings[0]) if d else ""
-    dims = ("prediction", "dynamics", "batch_size")
-    lost = [
-        [int(one.runs[b].diverged_at.notnull().sum()) for b in experiment.batch_sizes] + [0]
-        for one in evidence.values()
-    ]
-    return xr.Dataset(
-        {
-            **{name: (dims, values) for name, values in numbers.items()},
-            **{name: (dims, values.astype(str)) for name, values in words.items()},
-            "diverged": (("dynamics", "batch_size"), lost, {"long_name": "replicas that diverged"}),
-            "type_2_fraction": (("dynamics", "batch_size"), type_2(evidence, sizes)),
-            "opposite_sides": (("dynamics", "batch_size"), opposite(evidence, sizes).astype(str)),
-            "converged": (
-                ("dynamics", "batch_size"),
-                [[one.convergence.get(b, "") for b in sizes] for one in evidence.values()],
-                {"long_name": "whether an SDE integrated with half the step has the same late levels"},
-            ),
-        },
-        {
-            "prediction": [prediction.name for prediction in chosen],
-            "dynamics": list(evidence),
-            "batch_size": ("batch_size", sizes, {"long_name": "batch size; 0: one number for all"}),
-            "replicas": (
-                "dynamics",
-                [one.runs[experiment.batch_sizes[0]].sizes["replica"] for one in evidence.values()],
-            ),
-        },
-        {"steps": experiment.steps, "seed": str(experiment.seed)},
-    )
-
-
-def agreement(prediction: Prediction, own: Finding, reference: Finding) -> str:
-    """Whether a model's number is that of the reference, whatever the verdicts: agrees, differs, unclear, or ''."""
-    if NOT_APPLICABLE in (own.verdict, reference.verdict):
-        return ""
-    answers = (DIVERGED, NOT_ENTERED)
-    if own.verdict in answers or reference.verdict in answers:
-        return AGREES if own.verdict == reference.verdict else DIFFERS
-    if np.isnan(own.value) or np.isnan(reference.value):
-        return UNCLEAR
-    if np.isinf(prediction.same_within):
-        decided = {own.verdict, reference.verdict} <= {"holds", "fails"}
-        return UNCLEAR if not decided else AGREES if own.verdict == reference.verdict else DIFFERS
-    gap = abs(own.value - reference.value)
-    reach = float(np.hypot(own.high - own.low, reference.high - reference.low)) / 2
-    if gap + reach <= prediction.same_within:
-        return AGREES
-    return DIFFERS if gap - reach > prediction.same_within else UNCLEAR
-
-
-def type_2(evidence: Mapping[str, Evidence], sizes: Sequence[int]) -> FloatArray:
-    """Share of snapshots in the window at which the frozen second-moment map is unstable (theory J7); NaN if unknown."""
-    shares = np.full((len(evidence), len(sizes)), np.nan)
-    for d, one in enumerate(evidence.values()):
-        for s, b in enumerate(sizes):
-            if b in one.snapshots:
-                values = one.snapshots[b].mean_square_sharpness.values * one.step_size / 2
-                if np.isfinite(values).any():
-                    shares[d, s] = np.mean(values[np.isfinite(values)] >= 1)
-    return shares
-
-
-def opposite(evidence: Mapping[str, Evidence], sizes: Sequence[int]) -> np.ndarray:
-    """Which of BS (ratio of means), BS_E (mean of ratios) and S_ms lie on opposite sides of 2/eta (theory J8)."""
-    words = np.full((len(evidence), len(sizes)), "", dtype=object)
-    for d, one in enumerate(evidence.values()):
-        for s, b in enumerate(sizes):
-            if b in one.snapshots:
-                dear = one.snapshots[b] * one.step_size / 2
-                sides = disagreement({
-                    "BS": one.level(b, "batch_sharpness").value,
-                    "BS_E": float(dear.batch_sharpness_mean_ratio.mean()),
-                    "S_ms": float(dear.mean_square_sharpness.mean()),
-                })  # fmt: skip
-                words[d, s] = " < 2/eta < ".join(", ".join(side) for side in sides)
-    return words
-
-
 def chosen_predictions(names: Any, everyone: Mapping[str, Dynamics]) -> tuple[Prediction, ...]:
     """The predictions asked for, once some dynamics is known to be able to satisfy each."""
     moving = any(getattr(d, "momentum", 0.0) for d in everyone.values())
     if names is None:
         return tuple(p for p in PREDICTIONS if moving or "momentum" not in p.needs)
     known = {prediction.name: prediction for prediction in PREDICTIONS}
-    asked = [names] if isinstance(names, str) else list(names)
+    asked = [names] if isinstance(names, str) else list(names) if isinstance(names, Iterable) else []
+    if not asked or len(set(asked)) != len(asked):
+        raise InvalidArgument(
+            f'predictions must be distinct names such as ["B1", "MS1"] or None for all, got {names!r}'
+        )
     chosen = tuple(known[one_of("predictions", name, known)] for name in asked)
     for prediction in chosen:
         if "momentum" in prediction.needs and not moving:

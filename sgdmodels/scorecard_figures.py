@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from .plot import EDGE
 from .predictions import Evidence, NoAnswer
@@ -16,7 +17,7 @@ from .theory import batch_sharpness_factor, edge_sharpness
 if TYPE_CHECKING:
     from .scorecard import ScoreCard
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 8, "legend.fontsize": 7,
     "legend.frameon": False,
 }  # fmt: skip
@@ -66,7 +67,7 @@ def trajectories(card: ScoreCard) -> Figure:
         for ax in grid[-1]:
             ax.set_xlabel(r"step / $10^3$")
         handles = [
-            plt.Line2D([], [], color=s["color"], linewidth=1.6 if n == card.reference else 0.9, label=n)
+            Line2D([], [], color=s["color"], linewidth=1.6 if n == card.reference else 0.9, label=n)
             for n, s in styles.items()
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
@@ -122,7 +123,15 @@ def draw_levels(card: ScoreCard, ax: Axes, batch_size: int) -> None:
                 ax.plot(TOP * 0.985, row, ">", markersize=4, markerfacecolor=fill, clip_on=False, label=label, **style)
             else:
                 ax.plot([low, min(high, TOP)], [row, row], linewidth=1.0, **style)
-                ax.plot(value, row, "o", markersize=4.2, markerfacecolor="white" if fill == "none" else fill, label=label, **style)
+                ax.plot(
+                    value,
+                    row,
+                    "o",
+                    markersize=4.2,
+                    markerfacecolor="white" if fill == "none" else fill,
+                    label=label,
+                    **style,
+                )
     ax.axvline(1, **EDGE)
     if card.experiment.directions is not None:
         for metric, function in CLOSED_FORMS.items():

@@ -45,7 +45,13 @@ SETTINGS: dict[str, Setting] = {
     "A": Setting("Recipe A: slow-tail linear network", slow_tail_network, (2, 8, 32), 50_000, 12_000, 1e-3, 0.01),
     "C": Setting("Recipe C: gated quadratic", gated_quadratic, (2, 8, 32), 25_000, 10_000, 1e-3, 0.01),
     "P": Setting(
-        "Recipe P: progressively sharpening least squares", sharpening_least_squares, (4, 16, 64), 20_000, 8_000, 0.1, 0.02
+        "Recipe P: progressively sharpening least squares",
+        sharpening_least_squares,
+        (4, 16, 64),
+        20_000,
+        8_000,
+        0.1,
+        0.02,
     ),
 }
 QUICK = ("SGD with epochs", "GD", "noisy GD, full", "noisy GD, isotropic", "SDE", "SVAG, ell = 4", "gradient flow")
@@ -69,11 +75,12 @@ def models_of_sgd(setting: Setting, recipe: Recipe) -> dict[str, Dynamics]:
         "Levy SDE": LevySDE(eta, alpha=1.9, scale=per_coordinate),
         "GD": GD(eta),
         "gradient flow": GradientFlow(eta, substeps=5),
-        "implicit regularization flow": ImplicitRegularizationFlow(eta, substeps=5),
-        "reshuffling flow": ReshufflingFlow(eta, b, substeps=2),
+        "implicit regularization flow": ImplicitRegularizationFlow(eta, substeps=10),
         "central flow": CentralFlow(eta, stride=25),
         "stochastic central flow": StochasticCentralFlow(eta, b, stride=100),
     }
+    if recipe.model.samples * recipe.model.dim < 5000:  # it takes a Hessian-vector product of every sample
+        candidates["reshuffling flow"] = ReshufflingFlow(eta, b, substeps=5)
     if recipe.model.squared_error:
         candidates["homogenized SGD"] = HomogenizedSGD(eta, b)
     return candidates

@@ -39,13 +39,14 @@ ALLOWED: dict[str, set[str] | None] = {
     "labels": {"errors", "dynamics"},
     "declarations": {"dynamics"},
     "compare": BASE | {"models", "dynamics", "metrics", "measure", "distances", "labels", "refine", "simulate"},
-    "collect": {"arguments", "models", "dynamics", "measure", "predictions", "interventions", "refine"}
+    "collect": {"arguments", "models", "detectors", "dynamics", "measure", "predictions", "interventions", "refine"}
     | {"simulate", "streaks"},
+    "judge": {"arguments", "detectors", "predictions", "collect"},
     "scorecard": BASE
-    | {"models", "dynamics", "measure", "recipes", "detectors", "predictions", "labels", "collect"}
+    | {"models", "dynamics", "measure", "recipes", "predictions", "labels", "collect", "judge"}
     | {"report", "scorecard_figures"},  # which render a card when its methods are called
     "survey": {"dynamics", "recipes", "scorecard"},
-    "report": {"version", "predictions", "scorecard", "scorecard_figures"},
+    "report": {"version", "predictions", "judge", "scorecard", "scorecard_figures"},
     "scorecard_figures": {"plot", "theory", "predictions", "scorecard"},  # scorecard for types only
     "plot": {"errors", "arguments"},
     "demo": {"plot", "dynamics", "recipes", "simulate", "theory"},

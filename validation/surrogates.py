@@ -26,7 +26,7 @@ def constant_noise(batch_size: int) -> sm.NoisyGD:
 
 @dataclass(frozen=True)
 class Row:
-    """A dynamics and the published plateaus (eta BS / 2, eta lambda_max / 2) by batch size; None where not published."""
+    """A dynamics and published plateaus (eta BS / 2, eta lambda_max / 2) by batch size; None where not published."""
 
     name: str
     make: Make
@@ -48,7 +48,14 @@ def plateau(row: Row, batch_size: int, seed: int) -> tuple[float, float]:
     """Means over the last 60 % of eta BS / 2 and eta lambda_max / 2; NaN if the run diverged."""
     recipe = sm.recipes.slow_tail_network(seed)
     run = sm.simulate(
-        recipe.model, row.make(batch_size), STEPS, recipe.init, batch_size=batch_size, seed=seed, progress=False, threads=1
+        recipe.model,
+        row.make(batch_size),
+        STEPS,
+        recipe.init,
+        batch_size=batch_size,
+        seed=seed,
+        progress=False,
+        threads=1,
     )
     if np.isfinite(run.diverged_at.values).any():
         return np.nan, np.nan
@@ -95,7 +102,14 @@ class Switch:
 
 
 SWITCHES = [
-    Switch("A, tail norm 240", (0.2, 4), (0.3, 4), 80_000, 80_000, "BS 1.5-1.6, undershoots to 0.3, back at 1.11; none diverges"),
+    Switch(
+        "A, tail norm 240",
+        (0.2, 4),
+        (0.3, 4),
+        80_000,
+        80_000,
+        "BS 1.5-1.6, undershoots to 0.3, back at 1.11; none diverges",
+    ),
     Switch("A, tail norm 240", (0.2, 8), (0.2, 4), 80_000, 80_000, "1.7-1.8, then 1.1"),
     Switch("A, tail norm 240", (0.2, 16), (0.2, 4), 80_000, 80_000, "one of three diverged"),
     Switch("A, tail norm 240", (0.2, 4), (0.1, 4), 80_000, 80_000, "nothing happens: the fuel is spent"),
@@ -107,9 +121,11 @@ SWITCHES = [
 
 
 def switched(switch: Switch, seed: int) -> tuple[float, float, float, float, float] | None:
-    """BS just after the switch, its extreme within 2000 steps, its late level, lambda_max before and late; None: diverged."""
+    """BS after the switch, its extreme within 2000 steps, its late level, lambda_max before, late; None: diverged."""
     recipe = (
-        sm.recipes.gated_quadratic(seed) if switch.recipe == "C" else sm.recipes.slow_tail_network(seed, tail_norm=240.0)
+        sm.recipes.gated_quadratic(seed)
+        if switch.recipe == "C"
+        else sm.recipes.slow_tail_network(seed, tail_norm=240.0)
     )
     (eta, b), (eta_after, b_after) = switch.before, switch.after
     forked = sm.fork(
@@ -124,12 +140,21 @@ def switched(switch: Switch, seed: int) -> tuple[float, float, float, float, flo
     early = sharp[1:100]
     extreme = early.min() if (eta_after, -b_after) < (eta, -b) else early.max()
     late = len(sharp) // 2
-    return sharp[0], float(extreme), float(sharp[late:].mean()), top[0] * eta_after / 2, float(top[late:].mean()) * eta_after / 2
+    return (
+        sharp[0],
+        float(extreme),
+        float(sharp[late:].mean()),
+        top[0] * eta_after / 2,
+        float(top[late:].mean()) * eta_after / 2,
+    )
 
 
 def interventions(pool: ThreadPoolExecutor) -> list[str]:
     lines = [
-        "| recipe | eta, b | to | BS at the switch | extreme in 2000 steps | BS later | lambda_max at the switch | later | published |",
+        (
+            "| recipe | eta, b | to | BS at the switch | extreme in 2000 steps | BS later "
+            "| lambda_max at the switch | later | published |"
+        ),
         "|---|---|---|---|---|---|---|---|---|",
     ]
     jobs = [[pool.submit(switched, s, seed) for seed in SEEDS] for s in SWITCHES]
@@ -137,7 +162,8 @@ def interventions(pool: ThreadPoolExecutor) -> list[str]:
         found = [job.result() for job in pending]
         cells = [spread([f[k] if f else np.nan for f in found]) for k in range(5)]
         lines.append(
-            f"| {s.recipe} | {s.before[0]}, {s.before[1]} | {s.after[0]}, {s.after[1]} | " + " | ".join(cells)
+            f"| {s.recipe} | {s.before[0]}, {s.before[1]} | {s.after[0]}, {s.after[1]} | "
+            + " | ".join(cells)
             + f" | {s.published} |"
         )
         print(lines[-1], flush=True)
@@ -149,8 +175,11 @@ def main() -> None:
         first, second = surrogates(pool), interventions(pool)
     text = [
         "# Surrogates and interventions on fresh seeds", "",
-        f"Seeds {SEEDS.start} to {SEEDS.stop - 1}, written by `surrogates.py`; all sharpness times eta/2; mean ± standard deviation "
-        "over seeds of the mean over the last 60 % of 100 000 steps. BS is measured at the batch size of the row.", "",
+        (
+            f"Seeds {SEEDS.start} to {SEEDS.stop - 1}, written by `surrogates.py`; all sharpness times eta/2; mean ± "
+            "standard deviation over seeds of the mean over the last 60 % of 100 000 steps. BS is measured at the "
+            "batch size of the row."
+        ), "",
         "## Models of SGD on recipe A (eta = 0.4)", "", *first, "", "## Switches at the plateau", "",
         "BS at the switch is measured with the new step and batch size.", "", *second, "",
     ]  # fmt: skip

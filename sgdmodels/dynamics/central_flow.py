@@ -84,7 +84,7 @@ class CentralFlow(Dynamics):
         return Declaration(
             equation=r"\dot\theta = -\nabla L - \tfrac12\nabla^3L:X,"
             r"\quad 0 \preceq X \perp \tfrac2\eta I - H \succeq 0",
-            weak_order=0, preserves="time-averaged path of GD", edge=r"\lambda_{\max} \le 2/\eta \text{ built in}",
+            weak_order=None, preserves="time-averaged path of GD", edge=r"\lambda_{\max} \le 2/\eta \text{ built in}",
             cost="(n G, n d H, $d^3$) / stride", reference="Cohen et al. 2024", relative_to="GD",
         )  # fmt: skip
 

@@ -150,7 +150,7 @@ class StochasticCentralFlow(Dynamics):
         return Declaration(
             equation=r"\dot\theta = -\nabla L - \tfrac\nu2\nabla^3L:X^*,"
             r"\quad 0 \le \nu \perp \tfrac2\eta - S_{ms}(b) \ge 0",
-            weak_order=0, preserves="time-averaged path of SGD", edge=r"S_{ms}(b) \le 2/\eta \text{ built in}",
+            weak_order=None, preserves="time-averaged path of SGD", edge=r"S_{ms}(b) \le 2/\eta \text{ built in}",
             cost="(n G, n d H, n $d^3$) / stride", reference="proposal of this package, after Cohen et al. 2024",
             heuristic=True,
         )  # fmt: skip

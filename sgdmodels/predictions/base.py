@@ -140,7 +140,7 @@ class Evidence:
         series = [row for row in self.scaled(batch_size, metric)[:, window] if np.isfinite(row).sum() > 1]
         if not series:
             return f"{metric} is not known in the window"
-        moves = mean_interval([slope(steps, row) * float(steps[-1] - steps[0]) for row in series])
+        moves = mean_interval([slope(steps, row) * float(steps[-1] - steps[0]) for row in series], exact=True)
         beyond = moves.low > FLAT or moves.high < -FLAT
         return f"no plateau: the level moves by {moves.value:+.2g} in the window" if beyond else ""
 
@@ -216,12 +216,12 @@ class Prediction:
         return INCONCLUSIVE
 
 
-def mean_interval(values: Sequence[float] | FloatArray) -> Estimate:
-    """Mean of independent numbers with its 95 % t-interval; one number, as a deterministic dynamics has, is exact."""
+def mean_interval(values: Sequence[float] | FloatArray, *, exact: bool = False) -> Estimate:
+    """Mean of independent numbers with its 95 % t-interval: without bounds for one number, unless it is `exact`."""
     from scipy import stats
 
     array = np.asarray(values, dtype=np.float64)
-    middle, reach = float(array.mean()), 0.0
+    middle, reach = float(array.mean()), 0.0 if exact else np.inf
     if len(array) > 1:
         reach = float(stats.t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array)))
     return Estimate(middle, middle - reach, middle + reach)

@@ -16,7 +16,7 @@ def evaluate(evidence: Evidence, batch_size: int) -> Estimate:
     losses = np.abs(evidence.records(batch_size, "loss")[:, at])
     if not losses.min() > 0:
         raise NoAnswer(INCONCLUSIVE, "the loss is zero at entry")
-    return mean_interval(evidence.step_size * STEPS * squares / losses)
+    return mean_interval(evidence.step_size * STEPS * squares / losses, exact=evidence.dynamics.deterministic)
 
 
 NON_STATIONARY_POINTS = Prediction(

@@ -1,13 +1,18 @@
 """B5 and B7: what a sudden change of step size or batch size does at the plateau."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 from scipy import stats
 
 from ..distances import Estimate
 from .base import DIVERGED, NOT_APPLICABLE, Evidence, NoAnswer, Prediction, without_momentum
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 DESTABILISING = ("step size up", "batch size down")
 BENIGN = ("step size down", "batch size up")

@@ -25,7 +25,7 @@ def evaluate(evidence: Evidence, batch_size: int) -> Estimate:
             ratios.append(slope(steps[window], series[window]) / rise)
     if len(ratios) < len(sharpness):
         raise NoAnswer(INCONCLUSIVE, "lambda_max does not rise before Batch Sharpness reaches 2/eta")
-    return mean_interval(ratios)
+    return mean_interval(ratios, exact=evidence.dynamics.deterministic)
 
 
 SHARPENING_STOPS = Prediction(

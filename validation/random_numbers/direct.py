@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from sgdmodels.kernels.batches import bernoulli, epoch, with_replacement, without_replacement
-from sgdmodels.kernels.draw import draw_weights
 from sgdmodels.kernels.compile import Kernel, kernel
+from sgdmodels.kernels.draw import draw_weights
 from sgdmodels.kernels.random import BATCHES, GAUSSIANS, below, random_bits, standard_normal, stream_keys, uniform
 
 SEED = 20260101
