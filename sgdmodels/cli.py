@@ -120,19 +120,27 @@ def scorecard(
         raise typer.Exit(2) from None
     started = time.perf_counter()
     cards: list[ScoreCard] = []
+    stopped = False
     with Progress(console=Console(stderr=True), transient=True) as bar:
         tasks = {SETTINGS[name].title: bar.add_task(SETTINGS[name].title, total=None) for name in names}
-        for step in survey(names, quick=quick, seed=seed, replicas=replicas):
-            if isinstance(step, ScoreCard):
-                cards.append(step)
-                step.table.to_netcdf(output / f"table_{names[len(cards) - 1]}.nc", engine="scipy")
-            else:
-                bar.update(tasks[step[0]], completed=step[1], total=step[2])
-    write_html(output / "scorecard.html", cards)
-    (output / "scorecard.md").write_text("\n".join(markdown(card) for card in cards), encoding="utf-8")
-    cards[0].plot().savefig(output / "scorecard.png", dpi=200)
+        try:
+            for step in survey(names, quick=quick, seed=seed, replicas=replicas):
+                if isinstance(step, ScoreCard):
+                    cards.append(step)
+                    step.save(output / f"data_{names[len(cards) - 1]}")
+                else:
+                    bar.update(tasks[step[0]], completed=step[1], total=step[2])
+        except KeyboardInterrupt:
+            stopped = True
+    if cards:
+        write_html(output / "scorecard.html", cards)
+        (output / "scorecard.md").write_text("\n".join(markdown(card) for card in cards), encoding="utf-8")
+        cards[0].plot().savefig(output / "scorecard.png", dpi=200)
     for card in cards:
         Console().print(_summary(card))
+    if stopped:
+        typer.echo(f"Interrupted: {len(cards)} of {len(names)} recipes are in {output}.", err=True)
+        raise typer.Exit(130)
     typer.echo(f"{output / 'scorecard.html'} is the page ({time.perf_counter() - started:.0f} s in all).")
 
 

@@ -44,6 +44,8 @@ class Experiment:
     interventions: int  # steps of each branch, 0 for none
     streaks: int  # steps whose sharpness is followed one by one, 0 for none
     threads: int | None
+    sampling: str = "without_replacement"
+    dear: bool = True  # whether S_ms and the mean of ratios are measured
 
     def with_batch_size(self, dynamics: Dynamics, batch_size: int) -> Dynamics:
         """`dynamics` at a batch size of the experiment, if it has one."""
@@ -80,7 +82,7 @@ def collect(
         replicas = 1 if mine.deterministic else experiment.replicas
         run = Run(
             model, mine, experiment.steps, experiment.init, replicas, experiment.record_every, METRICS, list(sizes),
-            experiment.seed, True, experiment.threads,
+            experiment.seed, True, experiment.threads, sampling=experiment.sampling,
         )  # fmt: skip
         data = run.go()
         if data.attrs["interrupted"]:
@@ -88,7 +90,7 @@ def collect(
         runs.update(dict.fromkeys(sizes, data))
         evidence = Evidence(model, mine, step_size(mine), runs, sampling=run.sampling)
         convergence.update(_convergence(experiment, mine, evidence, sizes))
-        for b in sizes:
+        for b in sizes if experiment.dear else ():
             dear = _dear_metrics(evidence, b, experiment.seed)
             if dear is not None:
                 snapshots[b] = dear
@@ -139,7 +141,10 @@ def _convergence(
     again = Run(
         experiment.model, finer, experiment.steps, experiment.init, count, experiment.record_every,
         ("batch_sharpness", "lambda_max"), list(sizes), experiment.seed, threads=experiment.threads,
+        sampling=experiment.sampling,
     ).go()  # fmt: skip
+    if again.attrs["interrupted"]:
+        raise KeyboardInterrupt
     other = replace(evidence, dynamics=finer, runs=dict.fromkeys(sizes, again))
     return {b: _same_level(evidence, other, b) for b in sizes}
 

@@ -106,16 +106,17 @@ def compare(
             f"reference must have a constant batch_size, or batch_size= must say where to evaluate, got {size}"
         )
     size = integer("batch_size", size, 1, model.samples, "(the number of samples)")
+    scheme = getattr(reference, "sampling", None)
     aligned = joined_paths(everyone)
     finer = {name: halved(dynamics) for name, dynamics in aligned.items()}
     runs = {
         name: Run(
-            model, dynamics, count, init, replicas, every, metrics, size, seed, True, threads
+            model, dynamics, count, init, replicas, every, metrics, size, seed, True, threads, sampling=scheme
         )
         for name, dynamics in aligned.items()
     }  # fmt: skip
     checks = {
-        name: Run(model, dynamics, count, init, replicas, every, metrics, size, seed, True, threads)
+        name: Run(model, dynamics, count, init, replicas, every, metrics, size, seed, True, threads, sampling=scheme)
         for name, dynamics in finer.items()
         if dynamics is not None
     }

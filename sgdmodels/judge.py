@@ -10,7 +10,7 @@ import numpy as np
 from .arguments import FloatArray
 from .collect import Experiment
 from .detectors import disagreement
-from .predictions import Evidence, Finding, Prediction
+from .predictions import Evidence, Finding, NoAnswer, Prediction
 from .predictions.base import DIVERGED, NOT_APPLICABLE, NOT_ENTERED
 
 if TYPE_CHECKING:
@@ -108,8 +108,12 @@ def opposite(evidence: Mapping[str, Evidence], sizes: Sequence[int]) -> np.ndarr
         for s, b in enumerate(sizes):
             if b in one.snapshots:
                 dear = one.snapshots[b] * one.step_size / 2
+                try:
+                    level = one.level(b, "batch_sharpness").value
+                except NoAnswer:
+                    level = np.nan  # on no side
                 sides = disagreement({
-                    "BS": one.level(b, "batch_sharpness").value,
+                    "BS": level,
                     "BS_E": float(dear.batch_sharpness_mean_ratio.mean()),
                     "S_ms": float(dear.mean_square_sharpness.mean()),
                 })  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .dynamics import Dynamics
+from .dynamics import SGD, Dynamics, LabelNoiseSGD
 from .errors import InvalidArgument
 
 HIDDEN = ("step_size", "batch_size", "refinement")
@@ -33,7 +33,33 @@ def labelled(reference: Any, candidates: Any) -> dict[str, Dynamics]:
     sizes = {float(d.step_size) for d in everyone.values()}
     if len(sizes) > 1:
         raise InvalidArgument(f"all dynamics must have one step_size to share a time axis, got {sorted(sizes)}")
+    for name, dynamics in everyone.items():
+        _check_noise(name, dynamics, reference)
     return everyone
+
+
+def _check_noise(name: str, dynamics: Any, reference: Any) -> None:
+    """A model of SGD must have the batch size and the sampling correction of the SGD it is compared with."""
+    ours, theirs = getattr(dynamics, "batch_size", None), getattr(reference, "batch_size", None)
+    if None not in (ours, theirs) and ours != theirs:
+        raise InvalidArgument(
+            f"{name} has batch_size={ours} and the reference {theirs}: they must agree; a score card varies both at "
+            "once with batch_sizes="
+        )
+    ours, theirs = (getattr(d, "sampling", None) for d in (dynamics, reference))
+    same: dict[Any, str] = {"epoch": "without_replacement"}
+    if getattr(reference, "batch_size", None) == 1:
+        same["with_replacement"] = "without_replacement"  # c2 = 1 in both
+    if None not in (ours, theirs) and same.get(ours, ours) != same.get(theirs, theirs) and not _samples(dynamics):
+        raise InvalidArgument(
+            f"{name} has the noise of sampling={ours!r} and the reference draws batches {theirs!r}, so their c2(b) "
+            f"differ; pass sampling={theirs!r} to it"
+        )
+
+
+def _samples(dynamics: Any) -> bool:
+    """Whether a dynamics draws batches itself, so that its sampling is what sets it apart."""
+    return isinstance(dynamics, SGD | LabelNoiseSGD)
 
 
 def label(dynamics: Any) -> str:

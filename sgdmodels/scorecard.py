@@ -64,6 +64,19 @@ class ScoreCard:
 
         write_html(path, [self])
 
+    def save(self, folder: Any) -> None:
+        """Write the table, and every run, snapshot and edge test behind it, as netCDF files in `folder`."""
+        from pathlib import Path
+
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        self.table.to_netcdf(place / "table.nc", engine="scipy")
+        for name, one in self.evidence.items():
+            words = "".join(c if c.isalnum() else "_" for c in name)
+            for kind, stored in (("run", one.runs), ("snapshots", one.snapshots), ("edge_test", one.edge_tests)):
+                for b, data in stored.items():
+                    data.to_netcdf(place / f"{words}_b{b}_{kind}.nc", engine="scipy")
+
     def plot(self) -> Figure:
         """Where each model settles: late levels of lambda_max and Batch Sharpness at each batch size."""
         from .scorecard_figures import levels
@@ -144,9 +157,11 @@ def progressive_scorecard(
         record_every=max(1, count // RECORDS),
         seed=integer("seed", seed, 0, 2**64 - 1),
         directions=None if directions is None else float_array("directions", directions, (model.samples, "d")),
-        interventions=INTERVENTION_STEPS if interventions else 0,
+        interventions=INTERVENTION_STEPS if interventions and any("edge_tests" in p.needs for p in chosen) else 0,
         streaks=STREAK_STEPS if interventions and any(p.name == "B11" for p in chosen) else 0,
         threads=1,
+        sampling=getattr(reference, "sampling", "without_replacement"),
+        dear=any(set(p.needs) & {"mean_square_sharpness", "batch_sharpness_mean_ratio"} for p in chosen),
     )
     check_nudges(experiment, list(everyone.values()))
     names = list(everyone)

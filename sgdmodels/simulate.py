@@ -79,12 +79,13 @@ class Run:
 
     A run may take up where another stopped: `first_step` (a multiple of CHECK_EVERY) is its first step's number, which
     decides its random numbers and its place in schedules, and `memory` what the replicas carry besides parameters.
+    `sampling`: how batches are drawn for metrics, if not as the dynamics draws them.
     """
 
     def __init__(
         self, model: Any, dynamics: Any, steps: Any, init: Any, replicas: Any = 1, record_every: Any = 100,
         metrics: Any = (), batch_size: Any = None, seed: Any = 0, keep_params: Any = False, threads: Any = None,
-        progress: Any = False, *, first_step: int = 0, memory: FloatArray | None = None,
+        progress: Any = False, *, first_step: int = 0, memory: FloatArray | None = None, sampling: str | None = None,
     ) -> None:  # fmt: skip
         self.model = checked_model(model)
         if not isinstance(dynamics, Dynamics):
@@ -97,7 +98,7 @@ class Run:
         self.record_every = integer("record_every", record_every, 1)
         self.seed = integer("seed", seed, 0, 2**64 - 1)
         self.metrics = checked_metrics(metrics)
-        self.sampling = getattr(dynamics, "sampling", "without_replacement")
+        self.sampling = getattr(dynamics, "sampling", "without_replacement") if sampling is None else sampling
         default = sorted({int(b) for b in self.plan.batch_sizes})
         self.batch_sizes = checked_batch_sizes(model, default if batch_size is None else batch_size)
         draws = 1000 * self.plan.draws * model.samples  # 1000: Monte Carlo batches a snapshot may draw
@@ -149,6 +150,14 @@ class Run:
         each = numbers + (self.model.dim if keep_params else 0)
         records = (self.steps - self.first_step) // self.record_every + 2
         need = 8 * replicas * (records * each + 8 * self.model.dim)
+        workers = min(-(-replicas // GROUP), 8 * _available_cpus())
+        weights = 12 * workers * min(GROUP, replicas) * self.plan.micro_steps * self.plan.width
+        if weights > MEMORY_SHARE * _physical_memory():
+            raise InvalidArgument(
+                f"one step of {type(self.dynamics).__name__} takes {self.plan.micro_steps} micro-steps with up to "
+                f"{self.plan.width} sample weights each, {weights / 1e9:.3g} GB for {workers} workers, more than this "
+                "machine's memory; lower substeps or ell, or the number of replicas"
+            )
         if need > MEMORY_SHARE * _physical_memory():
             raise InvalidArgument(
                 f"steps={self.steps}, record_every={self.record_every} and {replicas} replicas give {records} records "

@@ -82,7 +82,7 @@ def models_of_sgd(setting: Setting, recipe: Recipe) -> dict[str, Dynamics]:
     if recipe.model.samples * recipe.model.dim < 5000:  # it takes a Hessian-vector product of every sample
         candidates["reshuffling flow"] = ReshufflingFlow(eta, b, substeps=5)
     if recipe.model.squared_error:
-        candidates["homogenized SGD"] = HomogenizedSGD(eta, b)
+        candidates["homogenized SGD"] = HomogenizedSGD(eta, b, sampling="without_replacement")
     return candidates
 
 

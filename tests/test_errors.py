@@ -120,3 +120,9 @@ def test_lists_and_strided_vectors_are_welcome() -> None:
     columns = np.eye(2)
     assert MODEL.hvp(ZERO, columns[:, 0]).shape == (2,)
     assert run(replicas=np.array(2), batch_size=np.array(4)).sizes["replica"] == 2  # type: ignore[attr-defined]
+
+
+def test_a_step_of_too_many_weights_is_refused_before_it_is_allocated() -> None:
+    model = sm.models.LeastSquares(np.ones((1000, 2)), np.zeros(1000))
+    with pytest.raises(sm.errors.InvalidArgument, match="lower substeps or ell"):
+        sm.simulate(model, sm.SDE(0.01, 4, substeps=10**7), 2, np.zeros(2), replicas=8)

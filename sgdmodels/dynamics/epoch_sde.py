@@ -1,13 +1,14 @@
 r"""SDE for SGD without replacement: the noise of an epoch adds up to nothing.
 
-.. math:: d\theta = -\nabla\big(L + [\tfrac\eta4|\nabla L|^2]\big)dt + \sqrt{\eta\tfrac{K}{K-1}c_2\Sigma}\;d\beta
+.. math:: d\theta = -\nabla\big(L + [\tfrac\eta4|\nabla L|^2]\big)dt + \sqrt{\eta\tfrac{n}{n-b}c_2\Sigma}\;d\beta
 
 beta is a concatenation of independent Brownian bridges, one for each epoch of K = n // b steps: to first order every
-sample has its say once. The factor K/(K-1) gives a single step the covariance of a batch; two steps of an epoch are
-then correlated as batches of one permutation are, by -1/(K-1). The term in brackets belongs to order 2. The bridge
-itself shifts the mean by :math:`-\tfrac\eta4 c_2\nabla\mathrm{tr}\Sigma`, Smith's noise term, up to a factor that is 1
-for one substep and K/(K-1) in the limit of many, so that weak order 2 is reached with one substep only. Source: Li et
-al. 2022 ("epoched Brownian motion"); Smith et al. 2021.
+sample has its say once. The factor n/(n-b) gives a single step the covariance of a batch; two steps of an epoch are
+then correlated as batches of one permutation are, by -b/(n-b). (Where b does not divide n, an epoch leaves samples
+out, and the bridge is only pulled back by the share kappa of its mean with 2 kappa - kappa^2 = K b / n.) The term in
+brackets belongs to order 2. The bridge itself shifts the mean by :math:`-\tfrac\eta4 c_2\nabla\mathrm{tr}\Sigma`, Smith's noise
+term, up to a factor that is 1 for one substep and n/(n-b) in the limit of many, so that weak order 2 is reached with one
+substep only. Source: Li et al. 2022 ("epoched Brownian motion"); Smith et al. 2021.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def bridges(
     separate = parameters[NOISE_ONLY] != 0.0
     mean = 1.0 / samples
     variance = noise_variance(WITHOUT_REPLACEMENT, samples, batch)
-    inflation = epochs / (epochs - 1.0) if epochs > 1 else 0.0
+    inflation = samples / (samples - batch + 0.0) if samples > batch else 0.0
+    pull = 1.0 - math.sqrt(max(0.0, 1.0 - epochs * batch / samples))
     scale = math.sqrt(micro_steps * variance * inflation * mean)
     second = 2 * ((samples + 1) // 2)
     for s in range(steps):
@@ -66,7 +68,7 @@ def bridges(
         shift = 0.0
         for k in range(samples):
             index[s, k] = k
-            xi[k] -= sums[k]
+            xi[k] -= pull * sums[k]
             shift += xi[k]
         shift *= mean
         count[s] = samples
@@ -107,7 +109,7 @@ class EpochSDE(Dynamics):
         second = self.order == 2
         drift = r"\nabla(L + \tfrac\eta4|\nabla L|^2)" if second else r"\nabla L"
         return Declaration(
-            equation=rf"d\theta = -{drift}\,dt + \sqrt{{\eta\tfrac{{K}}{{K-1}}c_2\Sigma}}\,dW^\circ",
+            equation=rf"d\theta = -{drift}\,dt + \sqrt{{\eta\tfrac{{n}}{{n-b}}c_2\Sigma}}\,dW^\circ",
             weak_order=2 if self.substeps == 1 else 1,
             preserves="covariance of a step and between steps of an epoch, to leading order",
             edge=r"\text{no closed form}", cost=f"m ({'3n G, n H' if second else 'n G'}, 2n normals)",

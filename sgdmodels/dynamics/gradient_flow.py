@@ -15,7 +15,6 @@ from typing import ClassVar
 import numpy as np
 
 from ..kernels.batches import full_batch
-from ..kernels.gaussians import WITHOUT_REPLACEMENT, noise_variance
 from ..kernels.holes import add_gradient, add_hvp, add_mean_hvp, begin_mean, split
 from ..kernels.signatures import MODEL_ROWS
 from .base import (
@@ -42,7 +41,7 @@ def walk_flow(
     g = work[MODEL_ROWS + 4, :size]
     one = work[MODEL_ROWS + 5, :1]
     one[0] = 1.0
-    c2 = noise_variance(WITHOUT_REPLACEMENT, samples, batch) if with_noise else 0.0
+    c2 = (samples // batch - 1.0) / (samples - 1.0) if with_noise and samples > 1 else 0.0
     half = 0.5 * step_size * micro_steps
     for s in range(steps):
         for j in range(theta.shape[0]):

@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidArgument
-from ..kernels.gaussians import HOMOGENIZED, gaussian, law_width
+from ..kernels.gaussians import SCHEME_CODES, gaussian, law_width
 from ..kernels.holes import add_gradient, mean_loss, split
 from .base import (
     Declaration,
     Dynamics,
     Plan,
     checked_batch_size,
+    checked_sampling,
     checked_step_size,
     checked_substeps,
     fitting_batch_size,
@@ -61,6 +62,8 @@ def walk_homogenized(
 class HomogenizedSGD(Dynamics):
     """Homogenized SGD with `step_size` and `batch_size`; needs a loss that is a squared error and nothing else.
 
+    `sampling` sets c2(b), which is 1/b as published by default; "without_replacement" has the correction for finite n.
+
     >>> import sgdmodels as sm
     >>> sm.HomogenizedSGD(0.1, batch_size=1).substeps
     10
@@ -69,11 +72,12 @@ class HomogenizedSGD(Dynamics):
     step_size: Schedule
     batch_size: Schedule
     substeps: int = 10
+    sampling: str = "with_replacement"
 
     def __post_init__(self) -> None:
         self._set(
             step_size=checked_step_size(self.step_size), batch_size=checked_batch_size(self.batch_size),
-            substeps=checked_substeps(self.substeps),
+            substeps=checked_substeps(self.substeps), sampling=checked_sampling(self.sampling),
         )  # fmt: skip
 
     @property
@@ -95,6 +99,7 @@ class HomogenizedSGD(Dynamics):
         schedule = segments(self.step_size, fitting_batch_size(self.batch_size, samples))
         return Plan(
             gaussian, law_width(samples), *schedule, walk=walk_homogenized, inlined=False, micro_steps=self.substeps,
-            functions=("split", "add_gradient", "mean_loss"), law_parameters=np.array([float(HOMOGENIZED), 1.0, 1.0]),
+            functions=("split", "add_gradient", "mean_loss"),
+            law_parameters=np.array([float(SCHEME_CODES[self.sampling]), 1.0, 2.0]),
             memory=lambda model, theta: np.tile(model.data[1] - 1.0, (len(theta), 1)),
         )  # fmt: skip

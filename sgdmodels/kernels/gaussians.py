@@ -22,9 +22,9 @@ from .signatures import LAW
 # parameters of the laws below
 SCHEME = 0  # how c2 follows from n and b
 REFINEMENT = 1
-NOISE_ONLY = 2  # if not 0: the first n weights are without their mean 1/n, which stands after them
+NOISE_ONLY = 2  # if not 0: the first n weights are without their mean 1/n, which stands after them; 2: nor centred
 
-WITHOUT_REPLACEMENT, WITH_REPLACEMENT, BERNOULLI, HOMOGENIZED = 0, 1, 2, 3
+WITHOUT_REPLACEMENT, WITH_REPLACEMENT, BERNOULLI = 0, 1, 2
 SCHEME_CODES = {
     "without_replacement": WITHOUT_REPLACEMENT,
     "epoch": WITHOUT_REPLACEMENT,
@@ -79,7 +79,7 @@ def gaussian(
     scheme = int(parameters[SCHEME])
     refinement = int(parameters[REFINEMENT])
     separate = parameters[NOISE_ONLY] != 0.0
-    raw = scheme >= BERNOULLI
+    raw = scheme == BERNOULLI or parameters[NOISE_ONLY] == 2.0
     mean = 1.0 / samples
     scale = math.sqrt(micro_steps * noise_variance(scheme, samples, batch) * mean)
     second = 2 * ((samples + 1) // 2)
