@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 METRICS = ("loss", "gradient_norm", "batch_sharpness", "lambda_max", "gni")
 DEAR_METRICS = ("mean_square_sharpness", "batch_sharpness_mean_ratio")
-SNAPSHOTS = 20
+SNAPSHOTS = 20, 5  # of the dear metrics: in all, and of each replica at least
 TESTS = 20  # replicas of an edge test
 CONVERGED = 0.05  # relative change of a level that halving the integrator's step may make
 
@@ -118,15 +118,16 @@ def step_size(dynamics: Any) -> float:
 
 
 def _dear_metrics(evidence: Evidence, batch_size: int, seed: int) -> xr.Dataset | None:
-    """S_ms and the mean of ratios at a few steps of the window; None if there is no window."""
+    """S_ms and the mean of ratios of every survivor at a few steps of the window; None if there is no window."""
     try:
         window = evidence.window(batch_size)
     except NoAnswer:
         return None
     run = evidence.survivors(batch_size)
     late = np.arange(run.sizes["step"])[window]
-    chosen = late[np.linspace(0, len(late) - 1, SNAPSHOTS).astype(int)]
-    params = run.params.isel(replica=slice(0, 1), step=chosen)
+    count = max(-(-SNAPSHOTS[0] // run.sizes["replica"]), SNAPSHOTS[1])
+    chosen = late[np.unique(np.linspace(0, len(late) - 1, count).astype(int))]
+    params = run.params.isel(step=chosen)
     return measure(evidence.model, params, batch_size, sampling=evidence.sampling, metrics=DEAR_METRICS, seed=seed)
 
 
@@ -174,7 +175,7 @@ def _edge_test(experiment: Experiment, dynamics: Dynamics, end: Checkpoint) -> x
     start = Checkpoint(np.tile(end.theta, (copies, 1)), np.tile(end.memory, (copies, 1)), end.step)
     return edge_test(
         experiment.model, dynamics, end.step, start, steps=experiment.interventions, replicas=len(start.theta),
-        seed=experiment.seed,
+        clusters=np.tile(np.arange(len(end.theta)), copies), seed=experiment.seed,
     )  # fmt: skip
 
 

@@ -139,7 +139,12 @@ class Run:
     def _initial_memory(self, given: FloatArray | None) -> FloatArray:
         """What each replica carries besides its parameters, at least one number."""
         make = self.plan.memory
-        values = np.zeros((len(self.replicas), 1)) if make is None else make(self.model, self.theta)
+        try:
+            values = np.zeros((len(self.replicas), 1)) if make is None else make(self.model, self.theta)
+        except InvalidArgument:  # no memory can be made here, but it may have been made elsewhere
+            if given is None:
+                raise
+            values = given
         memory = aligned((len(self.replicas), values.shape[1]))
         memory[...] = given if given is not None and given.shape == values.shape else values
         return memory

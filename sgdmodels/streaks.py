@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .arguments import FloatArray, integer
+from .checkpoints import Checkpoint, go_on
 from .dynamics import Dynamics
 from .errors import InvalidArgument
-from .interventions import Checkpoint
 from .kernels.draw import draw_weights
 from .kernels.step_loop import walk
 from .models import Model
-from .simulate import Run
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,30 +27,36 @@ def has_batches(dynamics: Dynamics, samples: int) -> bool:
 
 
 def step_sharpness_path(
-    model: Model, dynamics: Dynamics, start: Checkpoint, steps: int, *, replicas: int = 4, seed: int = 0
+    model: Model,
+    dynamics: Dynamics,
+    start: Checkpoint,
+    steps: int,
+    *,
+    replicas: int | None = None,
+    seed: int | None = None,
 ) -> xr.Dataset:
     r"""loss and step sharpness (replica, step) of the next `steps` steps of `dynamics` after a checkpoint.
 
     .. math:: s_w = \frac{g_w^TH_wg_w}{|g_w|^2}, \qquad g_w = \textstyle\sum_k w_k g_{i_k}
 
     with the weights (of a batch, or Gaussian) that the step itself used. g' H g by a central difference along g.
+    replicas: the first that many of the checkpoint, at most four unless given; seed: that of the checkpoint.
     """
-    count = integer("replicas", replicas, 1, len(start.theta))
-    run = Run(
-        model, dynamics, steps, start.theta[:count], count, 1, ("loss",), None, seed, True,
-        first_step=start.step, memory=start.memory[:count],
-    ).go()  # fmt: skip
+    have = len(start.theta)
+    count = integer("replicas", min(4, have) if replicas is None else replicas, 1, have)
+    start = start.settled(model, seed=seed).first(count)
     plan = dynamics.plan(model.samples)
     segment = int(np.searchsorted(plan.starts, start.step, side="right")) - 1
     if (plan.starts[segment + 1 :] < start.step + steps).any():
         raise InvalidArgument(
             f"steps must end before the schedule changes at step {plan.starts[segment + 1]}, got {steps}"
         )
+    run = go_on(model, dynamics, start, steps, record_every=1, metrics=("loss",), keep_params=True)
     values = np.full((count, steps), np.nan)
-    for r in range(count):
+    for r, replica in enumerate(run.replica.values.tolist()):
         index, weight, number = draw_weights(
             plan.law, plan.width, model.samples, int(plan.batch_sizes[segment]), steps, first=start.step,
-            origin=int(plan.starts[segment]), parameters=plan.law_parameters, seed=seed, replica=r,
+            origin=int(plan.starts[segment]), parameters=plan.law_parameters, seed=start.seed or 0, replica=replica,
         )  # fmt: skip
         for t, theta in enumerate(run.params.values[r, :-1]):
             if np.isfinite(theta).all():

@@ -50,6 +50,8 @@ class Worker:
     def _bound(self, template: Any, functions: tuple[str, ...], inlined: bool) -> Kernel:
         """The walk with the device functions of the loss in place of its holes."""
         device = {name: getattr(self.run.model.kernels, name) for name in functions}
+        if self.run.plan.in_order and template is walk and self.run.model.kernels.add_in_order is not None:
+            device["add_gradient"] = self.run.model.kernels.add_in_order
         if not inlined:
             device = {name: outlined(function) for name, function in device.items()}
         return bind(template, WALK, **device)

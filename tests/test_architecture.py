@@ -32,9 +32,9 @@ ALLOWED: dict[str, set[str] | None] = {
     "distances": {"errors", "arguments"},
     "detectors": {"errors", "arguments", "bootstrap", "distances"},
     "predictions": {"arguments", "sampling", "models", "theory", "detectors", "distances"},
-    "interventions": {"errors", "arguments", "kernels", "models", "dynamics", "metrics", "measure", "detectors"}
-    | {"simulate"},
-    "streaks": {"errors", "arguments", "kernels", "models", "dynamics", "interventions", "simulate"},
+    "checkpoints": {"errors", "arguments", "kernels", "models", "dynamics", "simulate"},
+    "interventions": {"errors", "arguments", "models", "dynamics", "metrics", "measure", "detectors", "checkpoints"},
+    "streaks": {"errors", "arguments", "kernels", "models", "dynamics", "checkpoints"},
     "refine": {"dynamics"},
     "labels": {"errors", "dynamics"},
     "declarations": {"dynamics"},

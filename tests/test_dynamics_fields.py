@@ -312,7 +312,7 @@ def test_the_coefficients_of_predicted_dynamics(name: str, sampling: str) -> Non
     model, numbers = predicted(eta, b, sampling, init, name)
     losses, d = CASES[name](seed=6).losses, model.dim
     x, y, alpha, beta, along, curvature = numbers[:6]
-    theta, u, across = numbers[6 : 6 + d], numbers[6 + d : 6 + 2 * d], numbers[6 + 2 * d :]
+    theta, u, across = numbers[7 : 7 + d], numbers[7 + d : 7 + 2 * d], numbers[7 + 2 * d :]
 
     def sharpness(t: torch.Tensor) -> torch.Tensor:
         return torch.linalg.eigvalsh(torch.func.hessian(lambda s: losses(s).mean())(t))[-1]
@@ -348,7 +348,7 @@ def test_the_recursion_and_the_stationary_identities_of_predicted_dynamics() -> 
     model, numbers = predicted(eta, b, "without_replacement", init, "linear network")
     d, c2 = model.dim, noise_coefficients(6, b).c2
     alpha, beta, variance, spread = numbers[2], numbers[3], c2 * numbers[4], c2 * numbers[5]
-    theta, u, across = numbers[6 : 6 + d], numbers[6 + d : 6 + 2 * d], numbers[6 + 2 * d :]
+    theta, u, across = numbers[7 : 7 + d], numbers[7 + d : 7 + 2 * d], numbers[7 + 2 * d :]
     run = sm.simulate(
         model, sm.PredictedDynamics(eta, b), steps, init, replicas=replicas, record_every=1, metrics=(),
         keep_params=True, seed=2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -114,8 +115,8 @@ def test_the_mean_over_steps_is_batch_sharpness_as_a_mean_of_ratios() -> None:
     model = CASES["linear network"](1).model
     theta = 0.5 * np.random.default_rng(2).standard_normal(model.dim)
     dynamics = sm.SGD(1e-12, 2)
-    start = checkpoint(model, dynamics, 0, theta, replicas=1)
-    values = step_sharpness_path(model, dynamics, start, 1500, replicas=1, seed=5).step_sharpness.values
+    start = checkpoint(model, dynamics, 0, theta, replicas=1, seed=5)
+    values = step_sharpness_path(model, dynamics, start, 1500).step_sharpness.values
     expected = np.mean([by_hessians(model, theta, weights) for weights in subsets(2, "epoch")])
     assert values.mean() == pytest.approx(expected, abs=5 * values.std() / np.sqrt(1500))
 
@@ -154,3 +155,23 @@ def test_refuses_more_replicas_than_there_are_and_schedules_that_change() -> Non
     with pytest.raises(InvalidArgument, match="before the schedule changes at step 66"):
         step_sharpness_path(model, changing, start, 5, replicas=1)
     assert step_sharpness_path(model, changing, start, 2, replicas=1).sizes["step"] == 2
+
+
+def test_the_path_takes_seed_and_ids_from_the_checkpoint_and_leaves_lost_replicas_out() -> None:
+    model, dynamics = CASES["linear network"](1).model, sm.SGD(ETA, 2)
+    init = np.full(model.dim, 0.1)
+    start = checkpoint(model, dynamics, AT, init, replicas=[4, 9], seed=SEED)
+    path = step_sharpness_path(model, dynamics, start, STEPS)
+    alone = step_sharpness_path(model, dynamics, checkpoint(model, dynamics, AT, init, replicas=[9], seed=SEED), STEPS)
+    assert path.replica.values.tolist() == [4, 9]
+    np.testing.assert_array_equal(path.step_sharpness.values[1:], alone.step_sharpness.values)
+    whole = sm.simulate(
+        model, dynamics, AT + STEPS, init, replicas=[4, 9], record_every=1, metrics=("loss",), seed=SEED, progress=False
+    )
+    np.testing.assert_array_equal(path.loss.values, whole.loss.values[:, AT:-1])
+    lost = replace(start, diverged=np.array([True, False]), diverged_at=None)
+    half = step_sharpness_path(model, dynamics, lost, STEPS)
+    assert half.step_sharpness[0].isnull().all()
+    np.testing.assert_array_equal(half.step_sharpness[1], path.step_sharpness[1])
+    with pytest.raises(InvalidArgument, match="seed must be that of the checkpoint, 11"):
+        step_sharpness_path(model, dynamics, start, STEPS, seed=0)

@@ -45,7 +45,7 @@ class Plan:
     """A dynamics bound to a number of samples: what the step loop needs.
 
     `law` draws the pairs (index, weight) of a micro-step, at most `width` of them; `single` promises exactly one where
-    the batch size is 1. `walk` is the template that takes the steps, `functions` the device functions of the loss it
+    the batch size is 1, `in_order` that all samples take part, in their order. `walk` is the template that takes the steps, `functions` the device functions of the loss it
     needs; they are inlined if `inlined`, else compiled once and called. `memory(model, theta)` is what each replica
     carries besides its parameters, shape (replica, .), at the start. Where a step is so dear that Python costs nothing
     beside it, `advance(model, theta, memory, steps, step_size, batch_size)` moves one replica by up to `stride` steps,
@@ -60,6 +60,7 @@ class Plan:
     walk: Callable[..., Any] = walk
     functions: tuple[str, ...] = GRADIENT
     inlined: bool = True
+    in_order: bool = False
     micro_steps: int = 1
     single: bool = False
     law_parameters: np.ndarray = field(default_factory=lambda: EMPTY)

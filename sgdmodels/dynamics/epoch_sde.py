@@ -6,9 +6,9 @@ beta is a concatenation of independent Brownian bridges, one for each epoch of K
 sample has its say once. The factor n/(n-b) gives a single step the covariance of a batch; two steps of an epoch are
 then correlated as batches of one permutation are, by -b/(n-b). (Where b does not divide n, an epoch leaves samples
 out, and the bridge is only pulled back by the share kappa of its mean with 2 kappa - kappa^2 = K b / n.) The term in
-brackets belongs to order 2. The bridge itself shifts the mean by :math:`-\tfrac\eta4 c_2\nabla\mathrm{tr}\Sigma`, Smith's noise
-term, up to a factor that is 1 for one substep and n/(n-b) in the limit of many, so that weak order 2 is reached with one
-substep only. Source: Li et al. 2022 ("epoched Brownian motion"); Smith et al. 2021.
+brackets belongs to order 2. The bridge itself shifts the mean by :math:`-\tfrac\eta4 c_2\nabla\mathrm{tr}\Sigma`,
+Smith's noise term, up to a factor that is 1 for one substep and n/(n-b) in the limit of many, so that weak order 2 is
+reached with one substep only. Source: Li et al. 2022 ("epoched Brownian motion"); Smith et al. 2021.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class EpochSDE(Dynamics):
     def plan(self, samples: int) -> Plan:
         schedule = segments(self.step_size, fitting_batch_size(self.batch_size, samples))
         plan = Plan(
-            bridges, law_width(samples), *schedule, micro_steps=self.substeps,
+            bridges, law_width(samples), *schedule, micro_steps=self.substeps, in_order=True,
             law_parameters=np.array([0.0, 1.0, float(self.order == 2)]),
         )  # fmt: skip
         if self.order == 1:

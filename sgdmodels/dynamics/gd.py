@@ -56,7 +56,7 @@ class GD(Dynamics):
 
     def plan(self, samples: int) -> Plan:
         schedule = segments(self.step_size, ((0, samples),))
-        return with_momentum(Plan(full_batch, samples, *schedule), self.momentum, self.nesterov)
+        return with_momentum(Plan(full_batch, samples, *schedule, in_order=True), self.momentum, self.nesterov)
 
     def second_moments(self, samples: int) -> tuple[int, NoiseCoefficients] | None:
         return None if self.momentum else (1, NoiseCoefficients(0.0, 0.0))

@@ -172,7 +172,9 @@ class NoisyGD(Dynamics):
             stale = self.refresh > 1
             noise = np.array([scheme, self.refinement, float(stale)])
             width = law_width(samples, 2 if stale or self.refinement > 1 else 1)
-            plan = Plan(gaussian, width, *schedule, law_parameters=noise, refinement=self.refinement)
+            plan = Plan(
+                gaussian, width, *schedule, law_parameters=noise, refinement=self.refinement, in_order=True
+            )  # fmt: skip
             if not stale:
                 return plan
             return replace(

@@ -7,7 +7,9 @@ x is the displacement along the top eigenvector u from a reference point on S = 
 :math:`\alpha = -\nabla L\cdot\nabla S^\perp` (progressive sharpening), :math:`\beta = |\nabla S^\perp|^2`,
 :math:`\sigma_u^2 = c_2 u^T\Sigma u` and :math:`s^2 = c_2\mathrm{Var}_i(u^TH_iu)`. The path in parameters is
 :math:`\theta^* + x u + (y/\beta)\nabla S^\perp`. All coefficients are those of the reference point, so it is a local
-theory: start it near the edge. Its mean sharpness gap is `sgdmodels.theory.sharpness_gap`.
+theory: start it near the edge. In a fork with another step size :math:`\eta'` that point and y stay what they are, and
+x is multiplied by :math:`1 - \eta'(S^* + y + s\zeta)` with :math:`S^* = 2/\eta` of the run that was forked. The mean
+sharpness gap is `sgdmodels.theory.sharpness_gap`.
 Source: Damian, Nichani and Lee 2023; gradient noise: Liao et al. 2026; the noise of batch Hessians is our addition.
 """
 
@@ -37,7 +39,7 @@ from .schedules import Schedule
 from .sharpness_derivatives import eigen, third_derivative
 
 PROJECTIONS = 50  # Newton steps to the surface S = 2 / eta
-NUMBERS = 6  # x, y, alpha, beta, u'Sigma u, Var(u'H_i u), before the three vectors in memory
+NUMBERS = 7  # x, y, alpha, beta, u'Sigma u, Var(u'H_i u), S at the reference point; then three vectors in memory
 
 
 def walk_predicted(
@@ -50,12 +52,12 @@ def walk_predicted(
     for j in range(theta.shape[0]):
         m = memory[j]
         x, y, alpha, beta = m[0], m[1], m[2], m[3]
-        sigma, s = np.sqrt(c2 * m[4]), np.sqrt(c2 * m[5])
+        sigma, s, edge = np.sqrt(c2 * m[4]), np.sqrt(c2 * m[5]), m[6]
         for t in range(first, first + steps):
             xi = standard_normal(keys[j, 0], keys[j, 1], 2 * t)
             zeta = standard_normal(keys[j, 0], keys[j, 1], 2 * t + 1)
             before = x
-            x = -(1.0 + step_size * (y + s * zeta)) * x - step_size * sigma * xi
+            x = (1.0 - step_size * (edge + y + s * zeta)) * x - step_size * sigma * xi
             y += step_size * (alpha - 0.5 * beta * before * before)
         m[0], m[1] = x, y
         for k in range(size):
@@ -136,4 +138,4 @@ def reference_point(model: Any, start: FloatArray, edge: float, raw: bool) -> Fl
     along, curvatures = gradients @ u, np.einsum("i,nij,j->n", u, hessians, u)
     spread = (np.mean(along**2), np.mean(curvatures**2)) if raw else (along.var(), curvatures.var())
     away = start - theta
-    return np.concatenate([[u @ away, across @ away, alpha, beta, *spread], theta, u, across])
+    return np.concatenate([[u @ away, across @ away, alpha, beta, *spread, edge], theta, u, across])

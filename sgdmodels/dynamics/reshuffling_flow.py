@@ -3,7 +3,8 @@ r"""The mean path of SGD that reshuffles the data every epoch, as a flow.
 .. math:: \dot\theta = -\nabla\big(L + \tfrac\eta4(|\nabla L|^2 + \tfrac{K-1}{n-1}\mathrm{tr}\Sigma)\big)
 
 with epochs of K = n // b batches without replacement. Where b divides n the factor is c2 and the bracket is the mean
-of :math:`|\nabla L_B|^2` over batches B. The mean over an epoch is right to second order in eta. Source: Smith et al. 2021.
+of :math:`|\nabla L_B|^2` over batches B. The mean over an epoch is right to second order in eta. Source: Smith et al.
+2021.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class ReshufflingFlow(Dynamics):
     def declaration(self) -> Declaration:
         return Declaration(
             equation=r"\dot\theta = -\nabla(L + \tfrac\eta4(|\nabla L|^2 + \tfrac{K-1}{n-1}\mathrm{tr}\Sigma))",
-            weak_order=2, preserves=r"mean over an epoch to order $\eta^2$", edge=r"\text{none}", cost="4 m (2n G, 2n H)",
-            reference="Smith et al. 2021", relative_to='SGD(sampling="epoch")',
+            weak_order=2, preserves=r"mean over an epoch to order $\eta^2$", edge=r"\text{none}",
+            cost="4 m (2n G, 2n H)", reference="Smith et al. 2021", relative_to='SGD(sampling="epoch")',
         )  # fmt: skip
 
     def plan(self, samples: int) -> Plan:

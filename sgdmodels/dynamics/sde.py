@@ -153,7 +153,7 @@ class SDE(Dynamics):
         noise = np.array([float(SCHEME_CODES[self.sampling]), self.refinement, float(not simple)])
         plan = Plan(
             gaussian, law_width(samples, 1 if simple and self.refinement == 1 else 2), *schedule,
-            micro_steps=self.substeps, law_parameters=noise, refinement=self.refinement,
+            micro_steps=self.substeps, law_parameters=noise, refinement=self.refinement, in_order=True,
         )  # fmt: skip
         if simple:
             return plan

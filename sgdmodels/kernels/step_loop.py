@@ -31,9 +31,9 @@ def walk(
     inputs, targets, constants, second_moment, work,
 ):  # fmt: skip
     """Template: plain descent, theta <- theta - step_size * sum_k weight_k g_(index_k), in place."""
-    for s in range(steps):
-        for j in range(theta.shape[0]):
-            parts = split(theta[j], inputs, constants)
+    for j in range(theta.shape[0]):
+        parts = split(theta[j], inputs, constants)
+        for s in range(steps):
             add_gradient(
                 parts, index[j, s], weight[j, s], count[j, s], -step_size, inputs, targets, constants, work, parts
             )

@@ -38,6 +38,7 @@ class LossKernels:
                         products with the mean Hessian at one point share, kept in the rows of work
     add_mean_hvp        (parts, vector, samples, inputs, targets, constants, second_moment, work, out):
                         out += (mean Hessian) vector
+    add_in_order        add_gradient for index = 0, 1, ..., count - 1, if that can be faster; else None
     ==================  ============================================================================
     """
 
@@ -47,6 +48,7 @@ class LossKernels:
     add_hvp: Any
     begin_mean: Any
     add_mean_hvp: Any
+    add_in_order: Any = None
 
 
 def weighted_gradient(theta, index, weight, inputs, targets, constants, second_moment, work, out):

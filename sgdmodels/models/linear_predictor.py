@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 
 from ..arguments import FloatArray, float_array
 from ..kernels.compile import inline, rebind
-from ..kernels.holes import curve, offset, pull, push, tilt, weights
+from ..kernels.holes import correlate, curve, offset, pick, pull, push, tilt, weights
 from .base import LossKernels, Model
 
 
@@ -56,12 +56,24 @@ def mean_loss(parts, samples, inputs, targets, constants, work):
 
 
 @inline
-def correlate(index, weight, count, inputs, targets, w, z):
-    """z = sum_k weight_k r_(index_k) x_(index_k); four samples at a time, to read and write z less often."""
+def by_index(index, m):
+    """The sample that entry m names."""
+    return uint32(index[m])
+
+
+@inline
+def in_order(index, m):
+    """Sample m, whatever the index: where all take part in their order, looking it up would cost a quarter."""
+    return m
+
+
+def weighted_residuals(index, weight, count, inputs, targets, w, z):
+    """Template: z = sum_k weight_k r_(index_k) x_(index_k); four samples at a time, to read and write z less often."""
     d = w.shape[0]
     if count == 1:
-        x = inputs[index[0]]
-        r = weight[0] * (predict(x, w) - targets[index[0]])
+        i = pick(index, 0)
+        x = inputs[i]
+        r = weight[0] * (predict(x, w) - targets[i])
         for k in range(d):
             z[k] = r * x[k]
         return
@@ -69,7 +81,7 @@ def correlate(index, weight, count, inputs, targets, w, z):
         z[k] = 0.0
     quads = count - count % 4
     for m in range(0, quads, 4):
-        i0, i1, i2, i3 = uint32(index[m]), uint32(index[m + 1]), uint32(index[m + 2]), uint32(index[m + 3])
+        i0, i1, i2, i3 = pick(index, m), pick(index, m + 1), pick(index, m + 2), pick(index, m + 3)
         x0, x1, x2, x3 = inputs[i0], inputs[i1], inputs[i2], inputs[i3]
         r0, r1, r2, r3 = -targets[i0], -targets[i1], -targets[i2], -targets[i3]
         for k in range(d):
@@ -84,10 +96,15 @@ def correlate(index, weight, count, inputs, targets, w, z):
         for k in range(d):
             z[k] += (r0 * x0[k] + r1 * x1[k]) + (r2 * x2[k] + r3 * x3[k])
     for m in range(quads, count):
-        x = inputs[index[m]]
-        r = weight[m] * (predict(x, w) - targets[index[m]])
+        i = pick(index, m)
+        x = inputs[i]
+        r = weight[m] * (predict(x, w) - targets[i])
         for k in range(d):
             z[k] += r * x[k]
+
+
+CORRELATE = inline(rebind(weighted_residuals, pick=by_index))
+CORRELATE_IN_ORDER = inline(rebind(weighted_residuals, pick=in_order))
 
 
 def add_gradient(parts, index, weight, count, scale, inputs, targets, constants, work, out):
@@ -188,7 +205,8 @@ def family_kernels(
     return LossKernels(
         split=split,
         mean_loss=inline(rebind(mean_loss, weights=weights, offset=offset)),
-        add_gradient=inline(rebind(add_gradient, weights=weights, pull=pull, tilt=tilt)),
+        add_gradient=inline(rebind(add_gradient, correlate=CORRELATE, weights=weights, pull=pull, tilt=tilt)),
+        add_in_order=inline(rebind(add_gradient, correlate=CORRELATE_IN_ORDER, weights=weights, pull=pull, tilt=tilt)),
         add_hvp=inline(rebind(add_hvp, weights=weights, push=push, pull=pull, curve=curve)),
         begin_mean=inline(rebind(begin_mean, weights=weights)),
         add_mean_hvp=inline(rebind(add_mean_hvp, push=push, pull=pull, curve=curve)),

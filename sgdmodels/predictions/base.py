@@ -73,13 +73,20 @@ class Evidence:
         return float(getattr(self.dynamics, "momentum", 0.0))
 
     def survivors(self, batch_size: int) -> xr.Dataset:
-        """The run at `batch_size` without its diverged replicas."""
+        """The run at `batch_size` without its diverged replicas; no answer if more than half of them are."""
         run = self.runs[batch_size]
-        kept = run.isel(replica=np.isnan(run.diverged_at.values))
-        if kept.sizes["replica"] == 0:
+        alive = np.isnan(run.diverged_at.values)
+        lost = int((~alive).sum())
+        if 2 * lost > len(alive):
+            share = f"{lost} of" if alive.any() else "all"
             first = int(run.diverged_at.min())
-            raise NoAnswer(DIVERGED, f"all {run.sizes['replica']} replicas diverged, the first at step {first}")
-        return kept
+            raise NoAnswer(DIVERGED, f"{share} {len(alive)} replicas diverged, the first at step {first}")
+        return run.isel(replica=alive)
+
+    def losses(self, batch_size: int) -> str:
+        """How many replicas diverged, in words; empty if none did."""
+        lost = self.runs[batch_size].diverged_at.notnull().values
+        return f"{lost.sum()} of {lost.size} replicas diverged" if lost.any() else ""
 
     def records(self, batch_size: int, metric: str) -> FloatArray:
         """A metric of the survivors, shape (replica, step)."""
@@ -129,11 +136,18 @@ class Evidence:
         """Plateau of step_size * metric / 2 over the window, with its block-bootstrap interval."""
         return self._plateau("window", batch_size, metric, self.window(batch_size))
 
+    def settled(self, batch_size: int, metric: str) -> Plateau:
+        """`level`, if it is a plateau."""
+        drift = self.drifts(batch_size, metric)
+        if drift:
+            raise NoAnswer(INCONCLUSIVE, drift)
+        return self.level(batch_size, metric)
+
     def drifts(self, batch_size: int, metric: str) -> str:
         """Why there is no plateau (theory J3: the level moves by 0.05 or more in the window), or an empty string.
 
         A noisy series has a noisy slope, so that replicas must agree on it: the interval of their mean drift must lie
-        beyond 0.05.
+        beyond 0.05. One replica agrees with itself, and J3 is taken at its word.
         """
         window = self.window(batch_size)
         steps = self.survivors(batch_size).step.values[window]
@@ -142,7 +156,7 @@ class Evidence:
             return f"{metric} is not known in the window"
         moves = mean_interval([slope(steps, row) * float(steps[-1] - steps[0]) for row in series], exact=True)
         beyond = moves.low > FLAT or moves.high < -FLAT
-        return f"no plateau: the level moves by {moves.value:+.2g} in the window" if beyond else ""
+        return f"no plateau: {metric} eta/2 moves by {moves.value:+.2g} in the window" if beyond else ""
 
     def late_level(self, batch_size: int, metric: str) -> Plateau:
         """The same over the last 40 % of the run, whether or not EoSS was entered."""
@@ -161,15 +175,20 @@ class Evidence:
         return self.memory[key]
 
     def snapshot_level(self, batch_size: int, metric: str) -> Estimate:
-        """Mean of a dear metric over the snapshots of the window, times step_size / 2, with a t-interval."""
+        """Mean of a dear metric over the snapshots of the window, times step_size / 2.
+
+        Snapshots of a replica are correlated, so that the t-interval is that of the means of replicas; one replica of
+        a stochastic dynamics has an interval without bounds.
+        """
         self.window(batch_size)
         if batch_size not in self.snapshots or metric not in self.snapshots[batch_size]:
             raise NoAnswer(NOT_APPLICABLE, f"{metric} was not measured")
-        values = self.snapshots[batch_size][metric].values.ravel() * self.step_size / 2
-        values = values[np.isfinite(values)]
-        if len(values) < 3:
-            raise NoAnswer(INCONCLUSIVE, f"{metric} is finite at {len(values)} snapshots only")
-        return mean_interval(values)
+        values = self.snapshots[batch_size][metric] * self.step_size / 2
+        rows = values.transpose("replica", ...).values.reshape(values.sizes["replica"], -1)
+        finite = np.isfinite(rows)
+        if finite.sum(axis=1).min() < 3:
+            raise NoAnswer(INCONCLUSIVE, f"{metric} is finite at fewer than 3 snapshots of a replica")
+        return mean_interval(np.mean(rows, axis=1, where=finite), exact=self.dynamics.deterministic)
 
     def c2(self, batch_size: int) -> float:
         return noise_coefficients(self.model.samples, batch_size, self.sampling).c2
@@ -198,11 +217,16 @@ class Prediction:
 
     def find(self, evidence: Evidence, batch_size: int | None) -> Finding:
         """The number, its interval and the verdict for one dynamics at one batch size."""
+        if batch_size is None:
+            lost = "; ".join(f"b = {b}: {words}" for b in sorted(evidence.runs) if (words := evidence.losses(b)))
+        else:
+            lost = evidence.losses(batch_size)
         try:
             estimate = self.evaluate(evidence, batch_size)
         except NoAnswer as none:
-            return Finding(np.nan, np.nan, np.nan, none.verdict, none.reason)
-        return Finding(estimate.value, estimate.low, estimate.high, self.verdict(estimate))
+            told = none.verdict in (DIVERGED, NOT_APPLICABLE) or not lost
+            return Finding(np.nan, np.nan, np.nan, none.verdict, none.reason if told else f"{none.reason}; {lost}")
+        return Finding(estimate.value, estimate.low, estimate.high, self.verdict(estimate), lost)
 
     def verdict(self, estimate: Estimate) -> str:
         """holds: the interval lies in the band; fails: it lies outside; inconclusive: it does neither."""

@@ -1,15 +1,12 @@
 """B1: Batch Sharpness rises, then hovers at 2/eta."""
 
 from ..distances import Estimate
-from .base import INCONCLUSIVE, Evidence, NoAnswer, Prediction, without_momentum
+from .base import Evidence, Prediction, without_momentum
 
 
 def evaluate(evidence: Evidence, batch_size: int) -> Estimate:
     without_momentum(evidence)
-    drift = evidence.drifts(batch_size, "batch_sharpness")
-    if drift:
-        raise NoAnswer(INCONCLUSIVE, drift)
-    return evidence.level(batch_size, "batch_sharpness")
+    return evidence.settled(batch_size, "batch_sharpness")
 
 
 BATCH_SHARPNESS_PLATEAU = Prediction(

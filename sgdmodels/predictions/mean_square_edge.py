@@ -10,7 +10,7 @@ def evaluate(evidence: Evidence, batch_size: int) -> Estimate:
     if evidence.directions is None:
         raise NoAnswer(NOT_APPLICABLE, "no closed form: the curvature is not known to be a scalar times a_i a_i'")
     edge = edge_sharpness(evidence.directions, batch_size, evidence.sampling)
-    level = evidence.level(batch_size, "lambda_max")
+    level = evidence.settled(batch_size, "lambda_max")
     return Estimate(level.value / edge, level.low / edge, level.high / edge)
 
 
@@ -20,7 +20,7 @@ MEAN_SQUARE_EDGE = Prediction(
     statement="lambda_max settles within 6 % of (2/eta) lambda_1 / S_ms(b), a closed form of the data.",
     formula=r"\lambda_{\max} \to \frac2\eta\,\frac{\lambda_1(\hat H)}{S_{ms}(\hat H, b)}",
     reference="mean-square edge, Mulayoff and Michaeli 2024",
-    applies="entry into EoSS; curvature a moving scalar times a_i a_i'; no momentum",
+    applies="entry into EoSS and a plateau; curvature a moving scalar times a_i a_i'; no momentum",
     quantity="lambda_max over its closed form",
     band=(0.94, 1.06),
     evaluate=evaluate,

@@ -21,14 +21,15 @@ def evaluate(evidence: Evidence, batch_size: None) -> Estimate:
         other = np.hypot(smaller.value - smaller.low, larger.high - larger.value)
         rise = larger.value - smaller.value
         rises.append(Estimate(rise, rise - float(reach), rise + float(other)))
-    return min(rises, key=lambda rise: rise.value)
+    return min(rises, key=lambda rise: rise.low)
 
 
 SHARPNESS_ORDER = Prediction(
     name="B2 (order)",
     title="lambda_max rises with the batch size",
     statement=(
-        "The late level of lambda_max does not fall from one batch size to the next larger one; the least rise counts."
+        "The late level of lambda_max does not fall from one batch size to the next larger one; the rise whose "
+        "interval reaches lowest counts."
     ),
     formula=r"\min_k \tfrac\eta2\big(\bar\lambda_{\max}(b_{k+1}) - \bar\lambda_{\max}(b_k)\big) > 0",
     reference="Andreyev and Beneventano 2024",

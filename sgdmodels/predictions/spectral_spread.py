@@ -10,7 +10,7 @@ def evaluate(evidence: Evidence, batch_size: int) -> Estimate:
     if evidence.directions is None:
         raise NoAnswer(NOT_APPLICABLE, "no closed form: the curvature is not known to be a scalar times a_i a_i'")
     factor = batch_sharpness_factor(evidence.directions, batch_size, evidence.sampling)
-    level = evidence.level(batch_size, "batch_sharpness")
+    level = evidence.settled(batch_size, "batch_sharpness")
     return Estimate(level.value / factor, level.low / factor, level.high / factor)
 
 
@@ -23,7 +23,7 @@ SPECTRAL_SPREAD = Prediction(
     ),
     formula=r"\mathrm{BS} \to \frac{\mathrm{tr}(E[H_B^3]X^*)}{\mathrm{tr}(E[H_B^2]X^*)} \ge S_{ms} = \frac2\eta",
     reference="moment inequality on the critical mode (this project)",
-    applies="entry into EoSS; curvature a moving scalar times a_i a_i'; no momentum",
+    applies="entry into EoSS and a plateau; curvature a moving scalar times a_i a_i'; no momentum",
     quantity="BS over its predicted level",
     band=(0.9, 1.1),
     evaluate=evaluate,
