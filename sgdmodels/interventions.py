@@ -220,7 +220,7 @@ def edge_test(
         probability_excess=("branch", value - value[0], {"long_name": "share of spikes beyond that of the control"}),
         probability_low=("branch", low),
         probability_high=("branch", high),
-    ).assign_attrs(no_answer=no_answer)
+    ).assign_attrs(no_answer=no_answer, kappa=float(kappa))
 
 
 def checked_clusters(clusters: ArrayLike | None, count: int) -> NDArray[np.int64]:

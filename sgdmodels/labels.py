@@ -41,7 +41,7 @@ def labelled(reference: Any, candidates: Any) -> dict[str, Dynamics]:
 def _check_noise(name: str, dynamics: Any, reference: Any) -> None:
     """A model of SGD must have the batch size and the sampling correction of the SGD it is compared with."""
     ours, theirs = getattr(dynamics, "batch_size", None), getattr(reference, "batch_size", None)
-    if None not in (ours, theirs) and ours != theirs:
+    if isinstance(ours, int) and isinstance(theirs, int) and ours != theirs and not _samples(dynamics):
         raise InvalidArgument(
             f"{name} has batch_size={ours} and the reference {theirs}: they must agree; a score card varies both at "
             "once with batch_sizes="

@@ -38,9 +38,9 @@ def test_a_second_process_compiles_nothing_and_an_edit_is_never_answered_from_th
     # The edited function is inlined into a kernel of another file: numba alone would not notice.
     source = copy / "sgdmodels" / "models" / "linear_predictor.py"
     text = source.read_text()
-    line = "r = weight[0] * (predict(x, w) - targets[index[0]])"
+    line = "r = weight[0] * (predict(x, w) - targets[i])"
     assert line in text
-    source.write_text(text.replace(line, "r = 0.5 * weight[0] * (predict(x, w) - targets[index[0]])"))
+    source.write_text(text.replace(line, "r = 0.5 * weight[0] * (predict(x, w) - targets[i])"))
     assert python(STEP, copy, cache) == ["0.75", "0"]
     source.write_text(text)
     assert python(STEP, copy, cache) == ["0.5", "1"]

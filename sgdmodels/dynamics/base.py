@@ -44,12 +44,13 @@ class Declaration:
 class Plan:
     """A dynamics bound to a number of samples: what the step loop needs.
 
-    `law` draws the pairs (index, weight) of a micro-step, at most `width` of them; `single` promises exactly one where
-    the batch size is 1, `in_order` that all samples take part, in their order. `walk` is the template that takes the steps, `functions` the device functions of the loss it
-    needs; they are inlined if `inlined`, else compiled once and called. `memory(model, theta)` is what each replica
-    carries besides its parameters, shape (replica, .), at the start. Where a step is so dear that Python costs nothing
-    beside it, `advance(model, theta, memory, steps, step_size, batch_size)` moves one replica by up to `stride` steps,
-    in place, and no walk is needed.
+    `law` draws the pairs (index, weight) of a micro-step, at most `width` of them; `single` promises exactly one
+    where the batch size is 1, `in_order` that all samples take part, in their order. `walk` is the template that
+    takes the steps, `functions` the device functions of the loss it needs; they are inlined if `inlined`, else
+    compiled once and called. `memory(model, theta)` is what each replica carries besides its parameters, shape
+    (replica, .), at the start. Where a step is so dear that Python costs nothing beside it, `advance(model, theta,
+    memory, steps, step_size, batch_size)` moves one replica by up to `stride` steps, in place, and no walk is
+    needed.
     """
 
     law: Kernel
