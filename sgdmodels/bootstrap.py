@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from .arguments import FloatArray, array_with_gaps, integer, real
 from .errors import InvalidArgument
@@ -78,6 +77,8 @@ def error_interval(
     Without row 1, a mean over replicas. Row 0, with k blocks and R replicas: variance within times k/(k-1); spread
     between shrunk to what noise within leaves unexplained; quantiles of t with R(k-1) and R-1 degrees of freedom.
     """
+    from scipy import stats
+
     tails = np.array([-1, 1]) * real("level", level, 0, 1, open_low=True) / 2 + 0.5
     draws, rng = integer("draws", draws, 2), np.random.default_rng(integer("seed", seed, 0))
     count, lengths = len(series), np.array([rows.shape[1] for rows in series])

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from .arguments import FloatArray, array_with_gaps, float_array, real
 from .bootstrap import DRAWS, complete_series, error_interval
@@ -177,6 +176,8 @@ def slope(steps: ArrayLike, values: ArrayLike) -> float:
     >>> slope([0, 1, 2, 3, 4], [1.0, 3.0, 100.0, 7.0, 9.0])
     2.0
     """
+    from scipy import stats
+
     at = _steps(steps)
     y = array_with_gaps("values", values, at.shape)
     kept = np.flatnonzero(~np.isnan(y))
@@ -194,6 +195,8 @@ def log_log_slope(x: ArrayLike, y: ArrayLike, *, level: float = 0.95) -> Estimat
     >>> round(log_log_slope([1.0, 2.0, 4.0, 8.0], [3.0, 6.0, 12.0, 24.0]).value, 12)
     1.0
     """
+    from scipy import stats
+
     a = float_array("x", x, ("points",))
     b = float_array("y", y, a.shape)
     if min(a.min(), b.min()) <= 0 or len(a) < 3 or a.min() == a.max():

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
-from scipy.spatial.distance import cdist
 
 from .arguments import FloatArray, array_with_gaps, integer, real
 from .errors import InvalidArgument
@@ -103,6 +101,8 @@ def energy_distance(x: ArrayLike, y: ArrayLike) -> float:
     >>> energy_distance([0.0, 0.0], [3.0, 3.0])
     6.0
     """
+    from scipy.spatial.distance import cdist
+
     pair = _two_samples(x, y)
     if pair is None:
         return float("nan")
@@ -123,6 +123,8 @@ def energy_test(x: ArrayLike, y: ArrayLike, *, permutations: int = 999, seed: in
     >>> energy_test(x, x + 2.0)[1]
     0.001
     """
+    from scipy.spatial.distance import cdist
+
     pair = _two_samples(x, y)
     if pair is None:
         return float("nan"), float("nan")
@@ -138,6 +140,8 @@ def wasserstein(x: ArrayLike, y: ArrayLike) -> float:
     >>> wasserstein([0.0, 1.0], [2.0, 5.0])
     3.0
     """
+    from scipy import stats
+
     pair = _two_vectors(x, y)
     return float("nan") if pair is None else float(stats.wasserstein_distance(*pair))
 
@@ -173,6 +177,8 @@ def weak_error(x: ArrayLike, y: ArrayLike, *, paired: bool = False, level: float
     >>> round(estimate.value, 3), round(estimate.low, 3), round(estimate.high, 3)
     (1.0, 0.752, 1.248)
     """
+    from scipy import stats
+
     tail = (1 + real("level", level, 0, 1, open_low=True)) / 2
     a, b = array_with_gaps("x", x, ("size",)), array_with_gaps("y", y, ("size",))
     pair = _pairs(a[:, None], b[:, None]) if paired else _two_vectors(a, b)
@@ -204,6 +210,8 @@ def strong_distance(x: ArrayLike, y: ArrayLike, *, level: float = 0.95) -> Estim
     >>> strong_distance([[0.0, 0.0], [1.0, 1.0]], [[3.0, 4.0], [4.0, 5.0]])
     Estimate(value=5.0, low=5.0, high=5.0)
     """
+    from scipy import stats
+
     tail = (1 + real("level", level, 0, 1, open_low=True)) / 2
     pair = _pairs(_rows("x", x), _rows("y", y))
     if pair is None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from .arguments import integer, real
 from .checkpoints import Checkpoint as Checkpoint
@@ -236,6 +235,8 @@ def share(hits: NDArray[np.bool_], clusters: NDArray[np.int64], *, exact: bool =
 
     For clusters of unequal size the variance is that of a ratio: the sum over clusters of (hits - share x size)^2.
     """
+    from scipy import stats
+
     count, value = hits.size, float(hits.mean())
     if exact:
         return value, value, value

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy import stats
 
 from ..arguments import FloatArray
 from ..distances import Estimate
@@ -27,6 +26,8 @@ def exponent_of(gap: Callable[[Evidence, int], Estimate]) -> Callable[..., Estim
     """Slope of log gap on log c2(b), each gap weighted by its own interval."""
 
     def evaluate(evidence: Evidence, batch_size: None) -> Estimate:
+        from scipy import stats
+
         without_momentum(evidence)
         sizes = [b for b in sorted(evidence.runs) if b < evidence.model.samples]
         if len(sizes) < 3:
@@ -48,6 +49,8 @@ def weighted_slope(x: FloatArray, y: FloatArray, error: FloatArray) -> Estimate:
 
     Where points miss the line by more than their errors, errors are scaled up to the misfit (Birge's ratio).
     """
+    from scipy import stats
+
     weight = error**-2
     dx, dy = x - np.average(x, weights=weight), y - np.average(y, weights=weight)
     spread = float(weight @ dx**2)

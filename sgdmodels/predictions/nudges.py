@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from ..distances import Estimate
 from .base import DIVERGED, INCONCLUSIVE, NOT_APPLICABLE, Evidence, NoAnswer, Prediction, without_momentum
@@ -70,6 +69,8 @@ def only_at_the_edge(evidence: Evidence, batch_size: int) -> Estimate:
 
     Whether it sits there is asked of the mean over replicas, of the last 40 % of the run: of single ones it is noisy.
     """
+    from scipy import stats
+
     test = tested(evidence, batch_size)
     saturated = evidence.late_level(batch_size, "batch_sharpness").value > 0.9
     names = [name for name in DESTABILISING if name in test.branch.values]
