@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .arguments import FloatArray
+from .checkpoints import Checkpoint, finished
 from .detectors import Plateau
 from .dynamics import Dynamics
-from .interventions import Checkpoint, edge_test, nudged
+from .interventions import edge_test, nudged
 from .measure import measure
 from .models import Model
 from .predictions import Evidence, NoAnswer
-from .refine import halved
+from .refine import halved, has_field
 from .simulate import Run
 from .streaks import has_batches, step_sharpness_path
 
@@ -49,7 +50,7 @@ class Experiment:
 
     def with_batch_size(self, dynamics: Dynamics, batch_size: int) -> Dynamics:
         """`dynamics` at a batch size of the experiment, if it has one."""
-        if any(f.name == "batch_size" for f in fields(dynamics)):
+        if has_field(dynamics, "batch_size"):
             return replace(dynamics, batch_size=batch_size)  # type: ignore[call-arg]
         return dynamics
 
@@ -84,9 +85,7 @@ def collect(
             model, mine, experiment.steps, experiment.init, replicas, experiment.record_every, METRICS, list(sizes),
             experiment.seed, True, experiment.threads, sampling=experiment.sampling,
         )  # fmt: skip
-        data = run.go()
-        if data.attrs["interrupted"]:
-            raise KeyboardInterrupt
+        data = finished(run)
         runs.update(dict.fromkeys(sizes, data))
         evidence = Evidence(model, mine, step_size(mine), runs, sampling=run.sampling)
         convergence.update(_convergence(experiment, mine, evidence, sizes))
@@ -143,10 +142,8 @@ def _convergence(
         experiment.model, finer, experiment.steps, experiment.init, count, experiment.record_every,
         ("batch_sharpness", "lambda_max"), list(sizes), experiment.seed, threads=experiment.threads,
         sampling=experiment.sampling,
-    ).go()  # fmt: skip
-    if again.attrs["interrupted"]:
-        raise KeyboardInterrupt
-    other = replace(evidence, dynamics=finer, runs=dict.fromkeys(sizes, again))
+    )  # fmt: skip
+    other = replace(evidence, dynamics=finer, runs=dict.fromkeys(sizes, finished(again)))
     return {b: _same_level(evidence, other, b) for b in sizes}
 
 

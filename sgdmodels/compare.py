@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arguments import FloatArray, integer, real
+from .checkpoints import finished
 from .distances import energy_distance, energy_test, strong_distance, wasserstein, wasserstein_test, weak_error
 from .dynamics import SGD, SVAG, Dynamics, LabelNoiseSGD
 from .errors import InvalidArgument
@@ -128,7 +129,8 @@ def compare(
         ):
             store[name] = _member(run, wanted)
             bar.update(done)
-    names, first = list(members), members[labelled_first(members)]
+    names = list(members)
+    first = members[names[0]]
     times = np.array(wanted)
     words = [m.name for m in metrics]
     out: dict[str, Any] = {}
@@ -196,11 +198,6 @@ def halves_of(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     return x[:half], y[half:]
 
 
-def labelled_first(members: Mapping[str, Member]) -> str:
-    """The reference is the first."""
-    return next(iter(members))
-
-
 def snapshot_steps(snapshots: Any, steps: int) -> list[int]:
     """Steps to compare at: those named, or so many evenly spaced ones, the last among them."""
     if snapshots is None:
@@ -244,10 +241,7 @@ def _randomness(dynamics: Dynamics, samples: int) -> str:
 
 def _member(run: Run, wanted: Sequence[int]) -> Member:
     """Go, and keep the snapshots at the steps wanted."""
-    data = run.go()
-    if data.attrs["interrupted"]:
-        raise KeyboardInterrupt
-    data = data.sel(step=wanted)
+    data = finished(run).sel(step=wanted)
     values = {}
     for metric in run.metrics:
         array = data[metric.name]

@@ -38,8 +38,19 @@ ALLOWED: dict[str, set[str] | None] = {
     "refine": {"dynamics"},
     "labels": {"errors", "dynamics"},
     "declarations": {"dynamics"},
-    "compare": BASE | {"models", "dynamics", "metrics", "measure", "distances", "labels", "refine", "simulate"},
-    "collect": {"arguments", "models", "detectors", "dynamics", "measure", "predictions", "interventions", "refine"}
+    "compare": BASE
+    | {"checkpoints", "models", "dynamics", "metrics", "measure", "distances", "labels", "refine", "simulate"},
+    "collect": {
+        "arguments",
+        "checkpoints",
+        "models",
+        "detectors",
+        "dynamics",
+        "measure",
+        "predictions",
+        "interventions",
+        "refine",
+    }
     | {"simulate", "streaks"},
     "judge": {"arguments", "detectors", "predictions", "collect"},
     "scorecard": BASE

@@ -330,11 +330,8 @@ STRANGE: dict[str, tuple[Callable[[], object], str]] = {
 
 
 @pytest.mark.parametrize("name", STRANGE)
-def test_strange_requests_fail_before_anything_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def started(*arguments: object, **options: object) -> None:
-        raise AssertionError("a run was started")
-
-    monkeypatch.setattr(simulate_module.Run, "go", started)
+@pytest.mark.usefixtures("no_runs")
+def test_strange_requests_fail_before_anything_runs(name: str) -> None:
     make, words = STRANGE[name]
     with pytest.raises(sm.errors.InvalidArgument, match=words):
         make()

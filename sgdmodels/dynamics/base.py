@@ -13,7 +13,7 @@ from ..arguments import FloatArray, integer, one_of, real
 from ..errors import InvalidArgument
 from ..kernels.compile import Kernel
 from ..kernels.step_loop import walk
-from ..sampling import SCHEMES, NoiseCoefficients, noise_coefficients
+from ..sampling import SCHEMES
 from .schedules import checked_schedule, merged
 
 EMPTY = np.zeros(1)
@@ -95,10 +95,6 @@ class Dynamics(ABC):
     def check_model(self, model: Any) -> None:  # noqa: B027 - a default: most are defined on every loss
         """Raise InvalidArgument if this dynamics has no meaning on the loss `model`."""
 
-    def second_moments(self, samples: int) -> tuple[int, NoiseCoefficients] | None:
-        """(micro-steps, noise of one) if each is theta <- (I - h A_B) theta with noise c2 on quadratics, else None."""
-        return None
-
     def describe(self) -> dict[str, Any]:
         """What a run's provenance says of the dynamics."""
         fields = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in asdict(self).items()}
@@ -160,11 +156,3 @@ def segments(step_size: Any, batch_size: tuple[tuple[int, int], ...]) -> tuple[n
     steps = checked_schedule("step_size", step_size, lambda _, value: value)
     starts, step_sizes, batch_sizes = merged(steps, batch_size)
     return starts, step_sizes.astype(np.float64), batch_sizes.astype(np.int64)
-
-
-def constant_noise(samples: int, batch_size: Any, sampling: str, micro_steps: int) -> NoiseCoefficients | None:
-    """Noise of a micro-step with variance micro_steps * c2; None for schedules of the batch size."""
-    if not isinstance(batch_size, int):
-        return None
-    noise = noise_coefficients(samples, batch_size, sampling)
-    return NoiseCoefficients(micro_steps * noise.c2, 0.0, noise.raw)

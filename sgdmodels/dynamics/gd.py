@@ -17,7 +17,6 @@ import numpy as np
 
 from ..kernels.batches import full_batch
 from ..kernels.step_loop import walk_momentum
-from ..sampling import NoiseCoefficients
 from .base import Declaration, Dynamics, Plan, checked_momentum, checked_step_size, segments
 from .schedules import Schedule
 
@@ -57,9 +56,6 @@ class GD(Dynamics):
     def plan(self, samples: int) -> Plan:
         schedule = segments(self.step_size, ((0, samples),))
         return with_momentum(Plan(full_batch, samples, *schedule, in_order=True), self.momentum, self.nesterov)
-
-    def second_moments(self, samples: int) -> tuple[int, NoiseCoefficients] | None:
-        return None if self.momentum else (1, NoiseCoefficients(0.0, 0.0))
 
 
 def with_momentum(plan: Plan, momentum: float, nesterov: bool) -> Plan:

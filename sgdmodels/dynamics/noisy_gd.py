@@ -26,7 +26,6 @@ from ..kernels.batches import full_batch
 from ..kernels.gaussians import BERNOULLI, SCHEME_CODES, gaussian, increments, law_width, noise_variance
 from ..kernels.holes import add_gradient, split
 from ..kernels.signatures import MODEL_ROWS
-from ..sampling import NoiseCoefficients
 from .base import (
     Declaration,
     Dynamics,
@@ -34,7 +33,6 @@ from .base import (
     checked_batch_size,
     checked_sampling,
     checked_step_size,
-    constant_noise,
     fitting_batch_size,
     segments,
 )  # fmt: skip
@@ -186,12 +184,6 @@ class NoisyGD(Dynamics):
             full_batch, samples, *schedule, walk=walk_kick, inlined=False, walk_parameters=np.array(settings, float),
             memory=lambda _, theta: np.zeros_like(theta), refinement=self.refinement,
         )  # fmt: skip
-
-    def second_moments(self, samples: int) -> tuple[int, NoiseCoefficients] | None:
-        if self.covariance != "full" or self.refresh > 1:
-            return None
-        noise = constant_noise(samples, self.batch_size, self.sampling, 1)
-        return None if noise is None else (1, noise)
 
 
 def checked_scale(scale: Any, covariance: str) -> float | None:

@@ -24,7 +24,6 @@ from ..errors import InvalidArgument
 from ..kernels.gaussians import SCHEME_CODES, gaussian, law_width
 from ..kernels.holes import add_gradient, add_mean_hvp, begin_mean, split
 from ..kernels.signatures import MODEL_ROWS
-from ..sampling import NoiseCoefficients
 from .base import (
     Declaration,
     Dynamics,
@@ -33,7 +32,6 @@ from .base import (
     checked_sampling,
     checked_step_size,
     checked_substeps,
-    constant_noise,
     fitting_batch_size,
     segments,
 )  # fmt: skip
@@ -161,9 +159,3 @@ class SDE(Dynamics):
             plan, walk=walk_corrected, functions=("split", "add_gradient", "begin_mean", "add_mean_hvp"), inlined=False,
             walk_parameters=np.array([float(self.order == 2), float(self.integrator == "heun")]),
         )  # fmt: skip
-
-    def second_moments(self, samples: int) -> tuple[int, NoiseCoefficients] | None:
-        if self.order != 1 or self.integrator != "euler":
-            return None
-        noise = constant_noise(samples, self.batch_size, self.sampling, self.substeps)
-        return None if noise is None else (self.substeps, noise)

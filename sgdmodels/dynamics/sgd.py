@@ -16,7 +16,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..kernels.batches import LAWS
-from ..sampling import NoiseCoefficients
 from .base import (
     Declaration,
     Dynamics,
@@ -25,7 +24,6 @@ from .base import (
     checked_momentum,
     checked_sampling,
     checked_step_size,
-    constant_noise,
     fitting_batch_size,
     segments,
 )  # fmt: skip
@@ -76,9 +74,3 @@ class SGD(Dynamics):
         width = samples if bernoulli else int(batch_sizes.max())
         plan = Plan(LAWS[self.sampling], width, starts, step_sizes, batch_sizes, single=not bernoulli)
         return with_momentum(plan, self.momentum, self.nesterov)
-
-    def second_moments(self, samples: int) -> tuple[int, NoiseCoefficients] | None:
-        if self.momentum or self.sampling == "epoch":
-            return None
-        noise = constant_noise(samples, self.batch_size, self.sampling, 1)
-        return None if noise is None else (1, noise)

@@ -21,7 +21,6 @@ from ..errors import InvalidArgument
 from ..kernels.compile import inline, kernel
 from ..kernels.random import SECOND_BATCHES, below, random_bits, stream_keys
 from ..kernels.signatures import LAW
-from ..sampling import NoiseCoefficients
 from .base import (
     Declaration,
     Dynamics,
@@ -29,7 +28,6 @@ from .base import (
     checked_batch_size,
     checked_sampling,
     checked_step_size,
-    constant_noise,
     fitting_batch_size,
     segments,
 )  # fmt: skip
@@ -120,10 +118,6 @@ class SVAG(Dynamics):
             amplified, 2 * int(batch_sizes.max()), starts, step_sizes, batch_sizes,
             micro_steps=self.ell, law_parameters=replacing,
         )  # fmt: skip
-
-    def second_moments(self, samples: int) -> tuple[int, NoiseCoefficients] | None:
-        noise = constant_noise(samples, self.batch_size, self.sampling, self.ell)
-        return None if noise is None else (self.ell, noise)
 
 
 def checked_ell(ell: Any) -> int:

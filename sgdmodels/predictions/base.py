@@ -158,6 +158,14 @@ class Evidence:
         beyond = moves.low > FLAT or moves.high < -FLAT
         return f"no plateau: {metric} eta/2 moves by {moves.value:+.2g} in the window" if beyond else ""
 
+    def against_closed_form(self, batch_size: int, metric: str, closed_form: Callable[..., float]) -> Estimate:
+        """The settled level of a metric, over `closed_form(directions, batch_size, sampling)`."""
+        if self.directions is None:
+            raise NoAnswer(NOT_APPLICABLE, "no closed form: the curvature is not known to be a scalar times a_i a_i'")
+        expected = closed_form(self.directions, batch_size, self.sampling)
+        level = self.settled(batch_size, metric)
+        return Estimate(level.value / expected, level.low / expected, level.high / expected)
+
     def late_level(self, batch_size: int, metric: str) -> Plateau:
         """The same over the last 40 % of the run, whether or not EoSS was entered."""
         steps = self.survivors(batch_size).step.values

@@ -2,16 +2,12 @@
 
 from ..distances import Estimate
 from ..theory import edge_sharpness
-from .base import NOT_APPLICABLE, Evidence, NoAnswer, Prediction, without_momentum
+from .base import Evidence, Prediction, without_momentum
 
 
 def evaluate(evidence: Evidence, batch_size: int) -> Estimate:
     without_momentum(evidence)
-    if evidence.directions is None:
-        raise NoAnswer(NOT_APPLICABLE, "no closed form: the curvature is not known to be a scalar times a_i a_i'")
-    edge = edge_sharpness(evidence.directions, batch_size, evidence.sampling)
-    level = evidence.settled(batch_size, "lambda_max")
-    return Estimate(level.value / edge, level.low / edge, level.high / edge)
+    return evidence.against_closed_form(batch_size, "lambda_max", edge_sharpness)
 
 
 MEAN_SQUARE_EDGE = Prediction(

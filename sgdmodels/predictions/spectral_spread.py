@@ -2,16 +2,12 @@
 
 from ..distances import Estimate
 from ..theory import batch_sharpness_factor
-from .base import NOT_APPLICABLE, Evidence, NoAnswer, Prediction, without_momentum
+from .base import Evidence, Prediction, without_momentum
 
 
 def evaluate(evidence: Evidence, batch_size: int) -> Estimate:
     without_momentum(evidence)
-    if evidence.directions is None:
-        raise NoAnswer(NOT_APPLICABLE, "no closed form: the curvature is not known to be a scalar times a_i a_i'")
-    factor = batch_sharpness_factor(evidence.directions, batch_size, evidence.sampling)
-    level = evidence.settled(batch_size, "batch_sharpness")
-    return Estimate(level.value / factor, level.low / factor, level.high / factor)
+    return evidence.against_closed_form(batch_size, "batch_sharpness", batch_sharpness_factor)
 
 
 SPECTRAL_SPREAD = Prediction(
