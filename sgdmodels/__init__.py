@@ -49,6 +49,7 @@ __all__ = [
     "ReshufflingFlow",
     "ScoreCard",
     "StochasticCentralFlow",
+    "SymbolicModel",
     "__version__",
     "compare",
     "detectors",
@@ -63,14 +64,17 @@ __all__ = [
     "recipes",
     "scorecard",
     "simulate",
+    "symbolic",
     "theory",
 ]
 
 
 def __getattr__(name: str) -> object:
-    """`sm.plot` pulls in matplotlib, so it is imported when it is first used."""
-    if name == "plot":
-        import importlib
+    """`sm.plot` pulls in matplotlib and `sm.symbolic` sympy, so they are imported when they are first used."""
+    import importlib
 
-        return importlib.import_module(".plot", __name__)
+    if name in ("plot", "symbolic"):
+        return importlib.import_module(f".{name}", __name__)
+    if name == "SymbolicModel":
+        return importlib.import_module(".symbolic", __name__).SymbolicModel
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

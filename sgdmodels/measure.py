@@ -119,4 +119,5 @@ def _stack(model: Model, theta: Any) -> tuple[FloatArray, np.ndarray, np.ndarray
             raise InvalidArgument(f"theta must be float64, got {theta.dtype}; pass theta.astype(float)")
         return np.ascontiguousarray(theta.values), theta.replica.values, theta.step.values
     point = float_array("theta", theta, (model.dim,))
+    model.check_point(point)
     return point[None, None, :].copy(), np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)

@@ -134,6 +134,8 @@ class Run:
             shape = (dim,)
         theta = aligned((count, dim))
         theta[...] = float_array("init", init, shape)
+        for row in theta:
+            self.model.check_point(row)
         return theta
 
     def _initial_memory(self, given: FloatArray | None) -> FloatArray:

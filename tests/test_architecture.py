@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "models": {"errors", "arguments", "kernels"},
     "dynamics": {"errors", "arguments", "kernels", "sampling"},
     "theory": {"errors", "arguments", "sampling"},
+    "symbolic": {"errors", "arguments", "kernels", "models", "theory"},
     "metrics": {"errors", "arguments", "kernels", "sampling", "models", "theory"},
     "dataset": {"arguments", "metrics", "models", "version", "simulate"},  # simulate for types only
     "measure": {"errors", "arguments", "sampling", "models", "metrics", "dataset"},

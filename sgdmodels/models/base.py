@@ -15,6 +15,7 @@ from ..errors import InvalidArgument
 from ..kernels.compile import bind, inline
 from ..kernels.holes import add_gradient, add_mean_hvp, begin_mean, split
 from ..kernels.signatures import DATA, MATRIX, VECTOR, WORK_ROWS
+from .definition import Definition
 
 
 @inline
@@ -122,6 +123,11 @@ class Model(ABC):
     def sample_hessians(self, theta: ArrayLike) -> FloatArray:
         """Hessians of l_i at theta, shape (n, d, d): memory n d^2, for small problems."""
 
+    @property
+    def definition(self) -> Definition | None:
+        """The loss of one sample as text, from which `sgdmodels.symbolic` derives its formulas; None if not given."""
+        return None
+
     def loss(self, theta: ArrayLike) -> float:
         """L(theta)."""
         return float(self.sample_losses(theta).mean())
@@ -173,6 +179,10 @@ class Model(ABC):
     def check_parameters(self, name: str, value: ArrayLike) -> FloatArray:
         """`value` as a parameter vector of this loss."""
         return float_array(name, value, (self.dim,))
+
+    def check_point(self, theta: ArrayLike) -> None:
+        """Raise InvalidArgument if the loss is not differentiable at theta; built-in losses are so everywhere."""
+        self.check_parameters("theta", theta)
 
     def workspace(self) -> FloatArray:
         """Scratch for one thread: rows of at least `dim` numbers, each on a cache line of its own."""

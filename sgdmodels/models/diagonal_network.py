@@ -1,4 +1,6 @@
-r"""Diagonal linear networks: f(x) = w . x with w built coordinate by coordinate.
+r"""Diagonal linear networks: f(x) = w . x with w built coordinate by coordinate, here of two factors:
+
+.. math:: l_{i} = \tfrac{1}{2} \left(p_{i} - y_{i}\right)^{2}, \quad p_{i} = \sum_{j} u_{j} v_{j} x_{ij}
 
 ``form="product"``: :math:`w = u_1 \circ \dots \circ u_D`, theta = (u_1, ..., u_D) concatenated,
 
@@ -17,15 +19,15 @@ v^2)(1 - \eta^2 q^2)`. Sources: Woodworth et al. 2020; Even, Pesme, Gunasekar, F
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..arguments import FloatArray, integer, one_of
 from ..kernels.compile import inline
 from .base import LossKernels
-from .linear_predictor import LinearPredictor, family_kernels
+from .definition import Definition
+from .linear_kernels import family_kernels
+from .linear_predictor import LinearPredictor
 
 
 @inline
@@ -72,27 +74,13 @@ def pair_curve(parts, z, vector, scale, constants, out):
         out_v[k] += g * a[k]
 
 
-PAIR = family_kernels(split=split_pair, weights=pair_weights, pull=pair_pull, push=pair_push, curve=pair_curve)
-pair_add_batch_gradient = PAIR.add_gradient
-
-
 @inline
-def pair_add_gradient(parts, index, weight, count, scale, inputs, targets, constants, work, out):
-    """For one sample two loops instead of four: w and z never touch memory."""
-    if count == 1:
-        u, v = parts
-        out_u, out_v = out
-        x = inputs[index[0]]
-        r = 0.0
-        for k in range(u.shape[0]):
-            r += x[k] * (u[k] * v[k])
-        r = scale * weight[0] * (r - targets[index[0]])
-        for k in range(u.shape[0]):
-            g, a, b = r * x[k], u[k], v[k]
-            out_u[k] += g * b
-            out_v[k] += g * a
-    else:
-        pair_add_batch_gradient(parts, index, weight, count, scale, inputs, targets, constants, work, out)
+def pair_predict(parts, x, constants):
+    u, v = parts
+    total = 0.0
+    for k in range(x.shape[0]):
+        total += x[k] * (u[k] * v[k])
+    return total
 
 
 # --- product of any number of factors; constants[0] is the depth, parts is one (depth, features) view ---
@@ -217,7 +205,9 @@ def power_curve(parts, z, vector, scale, constants, out):
         out_v[k] -= g * power(v[k], depth - 2) * b[k]
 
 
-PRODUCT_OF_TWO = replace(PAIR, add_gradient=pair_add_gradient)
+PRODUCT_OF_TWO = family_kernels(
+    split=split_pair, weights=pair_weights, pull=pair_pull, push=pair_push, curve=pair_curve, fused_predict=pair_predict
+)
 PRODUCT = family_kernels(
     split=split_factors, weights=factor_weights, pull=factor_pull, push=factor_push, curve=factor_curve
 )
@@ -250,6 +240,27 @@ class DiagonalNetwork(LinearPredictor):
         if self.form == "difference":
             return DIFFERENCE
         return PRODUCT_OF_TWO if self.depth == 2 else PRODUCT
+
+    @property
+    def definition(self) -> Definition:
+        names = self.factor_names
+        factors = [f"{name}[j]" for name in names]
+        weight = "*".join(factors)
+        if self.form == "difference":
+            weight = f"({factors[0]}**{self.depth} - {factors[1]}**{self.depth})"
+        return Definition(
+            "(p - y)**2/2",
+            dict.fromkeys(names, (self.features,)),
+            {"x": self.inputs, "y": self.targets},
+            predictor=f"sum({weight}*x[j], j)",
+        )
+
+    @property
+    def factor_names(self) -> tuple[str, ...]:
+        """What the definition calls the parts of theta: u and v where there are two, else u1, u2, ..."""
+        if self.dim == 2 * self.features:
+            return ("u", "v")
+        return tuple(f"u{k}" for k in range(1, self.depth + 1))
 
     def weights(self, theta: ArrayLike) -> FloatArray:
         factors = np.reshape(theta, (-1, self.features))

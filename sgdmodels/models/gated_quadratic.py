@@ -1,8 +1,8 @@
 r"""Gated quadratic: least squares whose curvature s is a parameter pulled upwards by hand (stationary EoSS).
 
-.. math:: l_i = \tfrac12 s\,\rho_i^2 + \tfrac12\kappa (s - s^*)^2, \qquad \rho_i = a_i\cdot x - e_i, \qquad \theta =
-          (x, s)
-.. math:: g_i = (s\rho_i a_i,\ \tfrac12\rho_i^2 + \kappa(s - s^*)), \qquad
+.. math:: l_{i} = \tfrac{1}{2} \kappa \left(s - s^{*}\right)^{2} + \tfrac{1}{2} s \left(p_{i} - e_{i}\right)^{2},
+          \quad p_{i} = \sum_{j} a_{ij} x_{j}, \qquad \theta = (x, s)
+.. math:: \rho_i = p_i - e_i, \qquad g_i = (s\rho_i a_i,\ \tfrac12\rho_i^2 + \kappa(s - s^*)), \qquad
           H_i = \begin{pmatrix} s\,a_ia_i^T & \rho_i a_i\\ \rho_i a_i^T & \kappa\end{pmatrix}
 
 The force kappa (s* - s) never runs out, so the edge is held for as long as one likes. Recipe C.
@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike
 from ..arguments import FloatArray, float_array, real
 from ..kernels.compile import inline
 from .base import LossKernels, Model
-from .linear_predictor import add_product, predict
+from .definition import Definition
+from .linear_kernels import add_product, predict
 
 
 @inline
@@ -137,6 +138,16 @@ class GatedQuadratic(Model):
     @property
     def kernels(self) -> LossKernels:
         return KERNELS
+
+    @property
+    def definition(self) -> Definition:
+        return Definition(
+            "s*(p - e)**2/2 + kappa*(s - s_star)**2/2",
+            {"x": (self.dim - 1,), "s": ()},
+            {"a": self.directions, "e": self.offsets},
+            predictor="sum(a[j]*x[j], j)",
+            constants={"kappa": self.stiffness, "s_star": self.target},
+        )
 
     def sample_losses(self, theta: ArrayLike) -> FloatArray:
         point = self.check_parameters("theta", theta)

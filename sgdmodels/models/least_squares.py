@@ -1,6 +1,7 @@
 r"""Linear least squares.
 
-.. math:: l_i(\theta) = \tfrac12 (\theta\cdot x_i - y_i)^2, \qquad g_i = r_i x_i, \qquad H_i = x_i x_i^T
+.. math:: l_{i} = \tfrac{1}{2} \left(p_{i} - y_{i}\right)^{2}, \quad p_{i} = \sum_{j} w_{j} x_{ij}
+.. math:: r_i = p_i - y_i, \qquad g_i = r_i x_i, \qquad H_i = x_i x_i^T
 
 With a batch of one, the curvature along any gradient is :math:`|x_i|^2` whatever the parameters. Source: textbook; Ma
 and Belkin 2018 for its mean-square edge with mini-batches.
@@ -14,7 +15,9 @@ from numpy.typing import ArrayLike
 from ..arguments import FloatArray
 from ..kernels.compile import inline
 from .base import LossKernels, whole
-from .linear_predictor import LinearPredictor, family_kernels
+from .definition import Definition
+from .linear_kernels import family_kernels
+from .linear_predictor import LinearPredictor
 
 
 @inline
@@ -62,6 +65,11 @@ class LeastSquares(LinearPredictor):
     @property
     def kernels(self) -> LossKernels:
         return KERNELS
+
+    @property
+    def definition(self) -> Definition:
+        data = {"x": self.inputs, "y": self.targets}
+        return Definition("(p - y)**2/2", {"w": (self.dim,)}, data, predictor="sum(x[j]*w[j], j)")
 
     def weights(self, theta: ArrayLike) -> FloatArray:
         return np.asarray(theta)

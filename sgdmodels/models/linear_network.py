@@ -1,5 +1,6 @@
 r"""A two-layer linear network with one hidden unit: the smallest loss that shows the Edge of Stochastic Stability.
 
+.. math:: l_{i} = \tfrac{1}{2} \left(p_{i} - y_{i}\right)^{2}, \quad p_{i} = a \sum_{j} v_{j} x_{ij}
 .. math:: f(x) = a\,(v\cdot x), \quad \theta = (v, a), \qquad J = (a I, v), \qquad
           K(z) = \begin{pmatrix} 0 & z \\ z^T & 0 \end{pmatrix}
 
@@ -15,7 +16,9 @@ from numpy.typing import ArrayLike
 from ..arguments import FloatArray
 from ..kernels.compile import inline
 from .base import LossKernels
-from .linear_predictor import LinearPredictor, family_kernels
+from .definition import Definition
+from .linear_kernels import family_kernels
+from .linear_predictor import LinearPredictor
 
 
 @inline
@@ -82,6 +85,12 @@ class LinearNetwork(LinearPredictor):
     @property
     def kernels(self) -> LossKernels:
         return KERNELS
+
+    @property
+    def definition(self) -> Definition:
+        data = {"x": self.inputs, "y": self.targets}
+        parameters = {"v": (self.features,), "a": ()}
+        return Definition("(p - y)**2/2", parameters, data, predictor="a*sum(x[j]*v[j], j)")
 
     def weights(self, theta: ArrayLike) -> FloatArray:
         point = np.asarray(theta)

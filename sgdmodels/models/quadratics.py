@@ -1,6 +1,7 @@
 r"""Per-sample quadratics: the frozen model at any point of any loss, and the one where every moment is exact.
 
-.. math:: l_i(\theta) = \tfrac12 (\theta - c_i)^T H_i (\theta - c_i), \qquad g_i = H_i(\theta - c_i)
+.. math:: l_{i} = \tfrac{1}{2} \sum_{jk} H_{ijk} \left(\theta_{j} - c_{ij}\right) \left(\theta_{k} - c_{ik}\right),
+          \qquad g_i = H_i(\theta - c_i)
 
 The Hessians may be indefinite. The loss interpolates when all centres coincide (or lie in each other's kernels'
 translates).
@@ -15,7 +16,8 @@ from ..arguments import FloatArray, float_array
 from ..errors import InvalidArgument
 from ..kernels.compile import inline
 from .base import LossKernels, Model, whole
-from .linear_predictor import add_product
+from .definition import Definition
+from .linear_kernels import add_product
 
 
 @inline
@@ -116,6 +118,14 @@ class Quadratics(Model):
     @property
     def kernels(self) -> LossKernels:
         return KERNELS
+
+    @property
+    def definition(self) -> Definition:
+        return Definition(
+            "sum((theta[j] - c[j])*H[j, k]*(theta[k] - c[k]), j, k)/2",
+            {"theta": (self.dim,)},
+            {"H": self.hessians, "c": self.centers},
+        )
 
     def sample_losses(self, theta: ArrayLike) -> FloatArray:
         shift = self.check_parameters("theta", theta) - self.centers

@@ -1,5 +1,9 @@
 r"""Scalar products: f(x) = (theta_1 ... theta_D) x with scalar data, the smallest losses with a moving edge.
 
+.. math:: l_{i} = \tfrac{1}{2} \left(p_{i} - y_{i}\right)^{2}, \quad p_{i} = u v x_{i}
+
+for two factors, and for any number of them
+
 .. math:: L = \frac{1}{2n} \sum_i (\theta_1\cdots\theta_D\, x_i - y_i)^2
 
 With one sample x = y = 1, depth 2 is :math:`\tfrac12(xy-1)^2`, whose sharpness on xy = 1 is :math:`x^2+y^2`. Depth 4
@@ -14,6 +18,7 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 
 from ..arguments import float_array
+from .definition import Definition
 from .diagonal_network import DiagonalNetwork
 
 
@@ -30,3 +35,13 @@ class ScalarProduct(DiagonalNetwork):
         column = float_array("inputs", inputs, ("samples",))[:, None]
         super().__init__(column, targets, depth=depth)
         self.settings = {"depth": self.depth}
+
+    @property
+    def definition(self) -> Definition:
+        names = self.factor_names
+        return Definition(
+            "(p - y)**2/2",
+            dict.fromkeys(names, ()),
+            {"x": self.inputs[:, 0], "y": self.targets},
+            predictor="*".join([*names, "x"]),
+        )

@@ -1,6 +1,7 @@
 r"""Progressively sharpening least squares (PSL): a loss whose Edge of Stochastic Stability has a full theory.
 
-.. math:: l_i = \tfrac12 (v\, u\cdot x_i - y_i)^2 - \alpha v, \qquad \theta = (u, v)
+.. math:: l_{i} = \tfrac{1}{2} \left(p_{i} - y_{i}\right)^{2} - \alpha v, \quad p_{i} = v \sum_{j} u_{j} x_{ij},
+          \qquad \theta = (u, v)
 
 At fixed v the loss is an exact quadratic in u with Hessian :math:`v^2 \hat H`; the drift :math:`\alpha` raises v, and
 the oscillation of u pushes it back. With :math:`X^Ty = 0` the mean drift of v is :math:`\eta(\alpha - v\, u^T\hat Hu)`,
@@ -16,8 +17,9 @@ from numpy.typing import ArrayLike
 from ..arguments import FloatArray, real
 from ..kernels.compile import inline
 from .base import LossKernels
+from .definition import Definition
+from .linear_kernels import family_kernels
 from .linear_network import LinearNetwork, curve, pull, push, split, weights
-from .linear_predictor import family_kernels
 
 
 @inline
@@ -56,6 +58,16 @@ class SharpeningLeastSquares(LinearNetwork):
     @property
     def kernels(self) -> LossKernels:
         return KERNELS
+
+    @property
+    def definition(self) -> Definition:
+        return Definition(
+            "(p - y)**2/2 - alpha*v",
+            {"u": (self.features,), "v": ()},
+            {"x": self.inputs, "y": self.targets},
+            predictor="v*sum(x[j]*u[j], j)",
+            constants={"alpha": self.drift},
+        )
 
     def offset_gradient(self) -> FloatArray:
         gradient = np.zeros(self.dim)

@@ -1,0 +1,200 @@
+"""A loss of one sample in index notation, checked: names are declared, indices summed over, sums in range."""
+
+from __future__ import annotations
+
+import difflib
+import keyword
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sympy as sp
+
+from .functions import recognised, sigmoid, softplus
+from .grammar import FormulaError, parse
+
+PREDICTION = sp.Symbol("p", real=True)
+SMOOTH = (
+    sp.exp, sp.log, sp.sin, sp.cos, sp.tan, sp.atan, sp.sinh, sp.cosh, sp.tanh, sp.asinh, sp.erf, sigmoid, softplus,
+)  # fmt: skip
+KINKED = (sp.Abs, sp.sign, sp.Max, sp.Min, sp.Heaviside)
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LossFormula:
+    """l(theta) of one sample: `loss` in terms of parameters, data and constants, and of p if there is a `predictor`.
+
+    parameters and data: name -> shape; data of one sample, without the axis of samples. Made by `loss_formula`.
+    """
+
+    loss: Any
+    predictor: Any | None
+    parameters: Mapping[str, Shape]
+    data: Mapping[str, Shape]
+    constants: tuple[str, ...]
+
+    @property
+    def whole(self) -> Any:
+        """The loss with the predictor put in."""
+        return self.loss if self.predictor is None else self.loss.subs(PREDICTION, self.predictor)
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """Every array and scalar by name."""
+        return {**self.parameters, **self.data, **dict.fromkeys(self.constants, ())}
+
+    def array(self, name: str) -> Any:
+        """The symbol (scalar) or IndexedBase (array) of a name."""
+        return sp.IndexedBase(name, real=True) if self.shapes[name] else sp.Symbol(name, real=True)
+
+
+def loss_formula(
+    loss: Any, parameters: Mapping[str, Shape], data: Mapping[str, Shape], predictor: Any, constants: Iterable[str]
+) -> LossFormula:
+    """The checked formula of a loss; `loss` and `predictor` are sympy expressions or text in the grammar of `parse`.
+
+    Raises FormulaError naming the part that cannot be used.
+
+    >>> f = loss_formula("(p - y)**2/2", {"u": (3,), "v": ()}, {"x": (3,), "y": ()}, "v * sum(u[j]*x[j], j)", ())
+    >>> f.whole
+    (v*Sum(u[j]*x[j], (j, 0, n_j - 1)) - y)**2/2
+    """
+    names = [*parameters, *data, *constants]
+    for name in names:
+        if not (name.isidentifier() and name.isascii()) or keyword.iskeyword(name) or name.startswith("_"):
+            raise FormulaError(f"names must be ASCII letters, digits and underscores, a letter first, got {name!r}")
+        if names.count(name) > 1:
+            raise FormulaError(f"{name} is declared twice; parameters, data and constants need different names")
+    if predictor is not None and "p" in names:
+        raise FormulaError("p is the prediction; give the parameter, data or constant of this name another one")
+    read = _canonical(loss, "loss")
+    read_predictor = None if predictor is None else _canonical(predictor, "predictor")
+    formula = LossFormula(read, read_predictor, dict(parameters), dict(data), tuple(constants))
+    for part, expression in (("loss", read), ("predictor", read_predictor)):
+        if expression is not None:
+            _check(part, expression, formula)
+    if read_predictor is not None and not read.has(PREDICTION):
+        raise FormulaError(f"the loss {read} does not contain p, the prediction; write it in p, or drop the predictor")
+    return formula
+
+
+def _canonical(given: Any, part: str) -> Any:
+    """Real symbols, integer indices, sums from 0: two ways to write the same formula become equal."""
+    if isinstance(given, str):
+        return recognised(parse(given))
+    try:
+        expression = sp.sympify(given) if isinstance(given, int | float | sp.Basic) else None
+    except (TypeError, ValueError):
+        expression = None
+    if not isinstance(expression, sp.Expr):
+        raise FormulaError(f"the {part} must be a sympy expression or text, got {given!r}")
+    return recognised(_renamed(expression))
+
+
+def _renamed(e: Any) -> Any:
+    if isinstance(e, sp.Sum):
+        return sp.Sum(_renamed(e.function), *[_range(e, limit) for limit in e.limits])
+    if isinstance(e, sp.Indexed):
+        return sp.IndexedBase(e.base.label.name, real=True)[tuple(_index(i, e) for i in e.indices)]
+    if isinstance(e, sp.Symbol):
+        return sp.Symbol(e.name, real=True)
+    return e.func(*map(_renamed, e.args)) if e.args else e
+
+
+def _index(i: Any, entry: Any) -> Any:
+    if isinstance(i, sp.Symbol | sp.Idx):
+        return sp.Symbol(str(i), integer=True)
+    if isinstance(i, sp.Integer) and i >= 0:
+        return i
+    raise FormulaError(f"cannot read {entry}: an index is a name such as j, or a number from 0, not {i}")
+
+
+def _range(e: Any, limit: Any) -> tuple[Any, Any, Any]:
+    """Sums run over all values, written from 0 or from 1; if their number is given, it is kept and checked later."""
+    if len(limit) != 3 or limit[1] not in (0, 1):
+        raise FormulaError(f"cannot read {e}: a sum runs over all values of its index; write ({limit[0]}, 1, d)")
+    if limit[1] == 1 and any(i.is_Integer for entry in e.function.atoms(sp.Indexed) for i in entry.indices):
+        raise FormulaError(f"cannot read {e}: with entries such as u[0] in it, let the sum start at 0")
+    index = _index(limit[0], e)
+    count = limit[2] - limit[1] + 1
+    return index, 0, (count if count.is_Integer else sp.Symbol(f"n_{index}", integer=True, positive=True)) - 1
+
+
+def _check(part: str, e: Any, formula: LossFormula) -> None:
+    """Names, numbers of indices, functions and ranges."""
+    for node in sp.preorder_traversal(e):
+        known = isinstance(node, sp.Add | sp.Mul | sp.Pow | sp.Sum | sp.Indexed | sp.IndexedBase | sp.Symbol | sp.Tuple)
+        known = known or isinstance(node, sp.Piecewise | sp.core.relational.Relational | sp.Number | sp.NumberSymbol)
+        known = known or isinstance(node, (*SMOOTH, *KINKED)) or node in (sp.true, sp.false) or isinstance(node, _PAIR)
+        if not known or node.has(sp.I, sp.oo, sp.zoo, sp.nan):
+            raise FormulaError(
+                f"the {part} has {node}, which cannot be compiled; a formula is made of + - * / **, sums and "
+                + ", ".join(sorted(f.__name__.lower() for f in (*SMOOTH, *KINKED)))
+            )
+    _check_scope(part, e, formula, {})
+
+
+_PAIR = sp.functions.elementary.piecewise.ExprCondPair
+
+
+def _check_scope(part: str, e: Any, formula: LossFormula, sizes: dict[Any, int | None]) -> None:
+    """`sizes`: the indices that are summed over here, with their number of values once an array has told it."""
+    if isinstance(e, sp.Sum):
+        inner = {**sizes, **{limit[0]: None for limit in e.limits}}
+        for limit in e.limits:
+            if limit[0].name in formula.shapes:
+                raise FormulaError(f"{limit[0]} is an index in {e} and a name in parameters, data or constants")
+            if limit[0] in sizes:
+                raise FormulaError(f"the {part} sums over {limit[0]} within a sum over {limit[0]}: rename one of them")
+        _check_scope(part, e.function, formula, inner)
+        for limit in e.limits:
+            if inner[limit[0]] is None:
+                raise FormulaError(f"cannot tell the range of {limit[0]} in {e}: no array in it has this index")
+            if limit[2].is_Integer and limit[2] + 1 != inner[limit[0]]:
+                raise FormulaError(f"{e} has {limit[2] + 1} terms, but {limit[0]} has {inner[limit[0]]} values")
+        sizes.update({index: inner[index] for index in sizes})
+        return
+    if isinstance(e, sp.Indexed):
+        _check_entry(part, e, formula, sizes)
+        return
+    if isinstance(e, sp.Symbol):
+        if e == PREDICTION and part == "loss" and formula.predictor is not None:
+            return
+        _check_declared(part, e.name, formula)
+        if formula.shapes[e.name]:
+            shape = formula.shapes[e.name]
+            raise FormulaError(f"{e.name} is an array of shape {shape}: write {e.name}[j] in the {part}")
+    for argument in e.args:
+        _check_scope(part, argument, formula, sizes)
+
+
+def _check_entry(part: str, e: Any, formula: LossFormula, sizes: dict[Any, int | None]) -> None:
+    name = e.base.label.name
+    _check_declared(part, name, formula)
+    shape = formula.shapes[name]
+    if len(shape) != len(e.indices):
+        raise FormulaError(f"{e} has {len(e.indices)} indices, but {name} has shape {shape}")
+    for axis, (index, size) in enumerate(zip(e.indices, shape, strict=True)):
+        if isinstance(index, sp.Integer):
+            if index >= size:
+                raise FormulaError(f"{e} is out of range: axis {axis} of {name} has {size} entries, from 0")
+            continue
+        if index not in sizes:
+            raise FormulaError(f"{index} in {e} is not summed over; write sum(..., {index})")
+        if sizes[index] not in (None, size):
+            raise FormulaError(f"{index} runs over {sizes[index]} values, but axis {axis} of {name} has {size} in {e}")
+        sizes[index] = size
+
+
+def _check_declared(part: str, name: str, formula: LossFormula) -> None:
+    if name in formula.shapes:
+        return
+    close = difflib.get_close_matches(name, formula.shapes, 1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    if name == "p":
+        hint = "; p is the prediction: give a predictor"
+    raise FormulaError(
+        f"the {part} has {name}, which is not declared (declared: {', '.join(formula.shapes)}){hint or ''}; "
+        "name it in parameters, data or constants"
+    )
