@@ -94,6 +94,27 @@ def gated_quadratic(seed: int) -> Case:
     return Case(model, lambda t: 0.5 * t[-1] * (ta @ t[:-1] - te) ** 2 + 0.1 * (t[-1] - 3.0) ** 2)
 
 
+def logistic_formula(seed: int) -> Case:
+    """Linear in the data, but no squared error."""
+    x, y = _data(seed)
+    tx, ty = torch.from_numpy(x), torch.from_numpy(y)
+    model = sm.SymbolicModel(
+        "log(1 + exp(-p*y)) - alpha*v", predictor="v * sum(w[j]*x[j], j)",
+        parameters={"w": 4, "v": ()}, data={"x": x, "y": y}, constants={"alpha": 0.3},
+    )  # fmt: skip
+    return Case(model, lambda t: torch.nn.functional.softplus(-ty * t[-1] * (tx @ t[:-1])) - 0.3 * t[-1])
+
+
+def two_layer_formula(seed: int) -> Case:
+    """Not linear in the data: sample by sample."""
+    x, y = _data(seed, features=2)
+    model = sm.SymbolicModel(
+        predictor="sum(a[k] * tanh(sum(w[k, j]*x[j], j)), k)",
+        parameters={"a": 2, "w": (2, 2)}, data={"x": x, "y": y},
+    )  # fmt: skip
+    return Case(model, _half_square(lambda t, x: torch.tanh(x @ t[2:].reshape(2, 2).T) @ t[:2], x, y))
+
+
 CASES: dict[str, Callable[[int], Case]] = {
     "least squares": least_squares,
     "product of 2": product_network(2),
@@ -106,4 +127,6 @@ CASES: dict[str, Callable[[int], Case]] = {
     "scalar product of 4": scalar_product(4),
     "quadratics": quadratics,
     "gated quadratic": gated_quadratic,
+    "formula, logistic": logistic_formula,
+    "formula, two layers": two_layer_formula,
 }

@@ -36,14 +36,35 @@ def test_a_second_process_compiles_nothing_and_an_edit_is_never_answered_from_th
     assert python(STEP, copy, cache) == ["0.5", "0"]
     assert python(STEP, copy, cache) == ["0.5", "1"]
     # The edited function is inlined into a kernel of another file: numba alone would not notice.
-    source = copy / "sgdmodels" / "models" / "linear_predictor.py"
+    source = copy / "sgdmodels" / "models" / "linear_kernels.py"
     text = source.read_text()
-    line = "r = weight[0] * (predict(x, w) - targets[i])"
+    line = "r = weight[0] * slope(predict(x, w), targets[i], constants)"
     assert line in text
-    source.write_text(text.replace(line, "r = 0.5 * weight[0] * (predict(x, w) - targets[i])"))
+    source.write_text(text.replace(line, line.replace("weight", "0.5 * weight")))
     assert python(STEP, copy, cache) == ["0.75", "0"]
     source.write_text(text)
     assert python(STEP, copy, cache) == ["0.5", "1"]
+
+
+FORMULA = """
+import numpy as np, sgdmodels as sm
+model = sm.SymbolicModel(predictor="sum(a[k] * tanh(x * w[k]), k)", parameters={"a": SIZE, "w": SIZE},
+                         data={"x": [1.0], "y": [2.0]})
+from sgdmodels.kernels.compile import Kernel
+made = []
+compiled = Kernel.compiled.fget
+Kernel.compiled = property(lambda kernel: (made.append(compiled(kernel)), made[-1])[1])
+model.gradient(np.ones(model.dim))
+print(len(made), sum(sum(kernel.stats.cache_hits.values()) for kernel in made))
+"""
+
+
+def test_a_formula_is_found_again_by_the_next_process_whatever_its_dimension(tmp_path: Path) -> None:
+    assert python(FORMULA.replace("SIZE", "3"), PACKAGE.parent, tmp_path) == ["1", "0"]
+    assert python(FORMULA.replace("SIZE", "3"), PACKAGE.parent, tmp_path) == ["1", "1"]
+    assert python(FORMULA.replace("SIZE", "7"), PACKAGE.parent, tmp_path) == ["1", "1"]
+    other = FORMULA.replace("SIZE", "3").replace("tanh", "sin")
+    assert python(other, PACKAGE.parent, tmp_path) == ["1", "0"]
 
 
 def test_importing_pulls_in_nothing_heavy(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from .loops import Loops, Sum, Writer
 from .loss_formula import PREDICTION
 
 SOURCE = sp.IndexedBase("_source", real=True)  # the vector of data, or of sums of data, that a function works on
-SCALE, TOTAL = sp.symbols("scale total", real=True)
+SCALE, TOTAL = sp.symbols("_scale _total", real=True)  # no user's name starts with an underscore
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class LinearCode:
                 {a: scaled * self._change(partial(weight, a)) for a in self.moving},
                 "vector",
                 "out",
-            ),  # fmt: skip
+            ),
         }
         if not self.is_squared_error:
             sources |= self._point_loss()
@@ -104,7 +104,7 @@ class LinearCode:
     def _words(self) -> dict[str, str]:
         words = self.layout.words
         moved = {f"_dir_{name}": f"dir_{words[name]}" for name in self.layout.formula.parameters}
-        return {**words, **moved, "_source": "source", "scale": "scale", "total": "total", "p": "p"}
+        return {**words, **moved, "_source": "source", "_scale": "scale", "_total": "total", "p": "p"}
 
     def _open(self, *views: str) -> Writer:
         writer = Writer()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import keyword
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sympy as sp
 
 from .functions import recognised, sigmoid, softplus
-from .grammar import FormulaError, parse
+from .grammar import FormulaError, parse, total
 
 PREDICTION = sp.Symbol("p", real=True)
 SMOOTH = (
@@ -76,7 +76,13 @@ def loss_formula(
             _check(part, expression, formula)
     if read_predictor is not None and not read.has(PREDICTION):
         raise FormulaError(f"the loss {read} does not contain p, the prediction; write it in p, or drop the predictor")
-    return formula
+    whole = _all_values(read_predictor) if read_predictor is not None else None
+    return replace(formula, loss=_all_values(read), predictor=whole)
+
+
+def _all_values(e: Any) -> Any:
+    """Sums without numbers in their ranges, which have been checked by now."""
+    return e.replace(sp.Sum, lambda f, *limits: total(f, *[limit[0] for limit in limits]))
 
 
 def _canonical(given: Any, part: str) -> Any:

@@ -21,7 +21,7 @@ HEADS = {
     "add_sample_gradient": "add_sample_gradient(parts, scale, i, inputs, targets, constants, work, out)",
     "add_sample_hvp": "add_sample_hvp(parts, vector, scale, i, inputs, targets, constants, work, out)",
 }
-SCALE = sp.Symbol("scale", real=True)
+SCALE = sp.Symbol("_scale", real=True)  # no user's name starts with an underscore
 # What a node has: its value, the value's change along the direction, the loss's derivative in it, that one's change.
 VALUE, DOT, BAR, BARDOT = "", "_dot", "_bar", "_bardot"
 WORDS_OF = {VALUE: "sum", DOT: "dot", BAR: "bar", BARDOT: "bardot"}
@@ -111,7 +111,7 @@ class SampleCode:
             words[f"{BAR}{name}"] = f"out_{words[name]}"
         for name in self.nodes:
             words |= {f"{kind}{name}": f"{word}{name}" for kind, word in WORDS_OF.items()}
-        return {**words, "scale": "scale"}
+        return {**words, "_scale": "scale"}
 
     def _text(self, atom: Any) -> str:
         words = self._words()
