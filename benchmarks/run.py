@@ -12,6 +12,7 @@ from functools import partial
 from statistics import median
 
 import numpy as np
+from formulas import FORMULAS, formula_start_up, gate_tasks, network_task, product_formula, quadratic_formula
 from report import Row, machine, row, spread, table, write_readme
 from startup import start_up
 from tasks import SEED, Task, build_twin, check_agreement, product_task, quadratic_task
@@ -170,6 +171,48 @@ def metrics(rounds: int) -> list[Row]:
     return [*rows, row(title, us["both"], "us", None, "", us["both"], "{:.0f} us", "<=", 40.0)]
 
 
+def formulas(rounds: int) -> list[Row]:
+    """Formulas against the built-in losses that they spell out."""
+    twins = [(product_task(b), product_formula(b), n, s) for b in (1, 8) for n, s in ((1, 500_000), (256, 4_000))]
+    twins += [(quadratic_task(), quadratic_formula(), 1, 500_000), (*gate_tasks(1), 1, 500_000)]
+    twins += [(*gate_tasks(8), 1, 200_000)]
+    rows = []
+    for built_in, formula, replicas, steps in twins:
+        contenders: Contenders = {
+            "formula": partial(formula.simulate, replicas, steps),
+            "built in": partial(built_in.simulate, replicas, steps),
+        }
+        ns = {name: 1e9 * s / steps / replicas for name, s in interleave(contenders, rounds).items()}
+        name = f"formula of {built_in.name}, {replicas} replica{'s' if replicas > 1 else ''}"
+        bound = ("<=", 1.2) if "u*v" in name else ()
+        rows.append(
+            row(name, ns["formula"], "ns", ns["built in"], "built in", ns["formula"] / ns["built in"], "{:.2f}", *bound)
+        )
+    for task in (network_task(1), network_task(8)):
+        seconds = interleave({"formula": partial(task.simulate, 1, 50_000)}, max(3, rounds // 3))["formula"]
+        ns_of = 1e9 * seconds / 50_000
+        rows.append(row(f"formula of {task.name}, 1 replica", ns_of, "ns", None, "", ns_of, "{:.0f} ns"))
+    return rows
+
+
+def formula_start_up_rows(quick: bool) -> list[Row]:
+    """Deriving a formula, and compiling it cold or finding it in the cache."""
+    rows = []
+    for name in FORMULAS:
+        cold, warm = formula_start_up(name, 1 if quick else 5)
+        parts = ("derive", "step loop", "gradient and product", "moments")
+        for label, runs in (("cold", cold), ("from the cache", warm)):
+            seconds = [median(run[k] for run in runs) for k in range(len(parts))]
+            for part, value in zip(parts, seconds, strict=True):
+                rows.append(row(f"formula of {name}, {part}, {label}", value, "s", None, "", value, "{:.2f} s"))
+            bound = 5.0 if label == "cold" else 0.5
+            total = sum(seconds[1:])
+            rows.append(
+                row(f"formula of {name}, all kernels, {label}", total, "s", None, "", total, "{:.2f} s", "<=", bound)
+            )
+    return rows
+
+
 def start_up_rows(quick: bool) -> list[Row]:
     seconds = {k: median(v) for k, v in start_up(1 if quick else 3, 3 if quick else 15).items()}
     names = {"import": "import sgdmodels", "warm": "first simulate, warm cache", "cold": "first simulate, cold cache"}
@@ -200,6 +243,7 @@ def main() -> None:
         rows += [against_jax(task, 256, 4_000, 1_000, rounds) for task in (single, batch)]
     rows += sde(library, 200, rounds, peers=not options.no_jax)
     rows += metrics(rounds) + start_up_rows(options.quick)
+    rows += formulas(rounds) + formula_start_up_rows(options.quick)
     noise = f"Half the interquartile range of a contender's times over their median: {100 * median(spreads):.1f} % "
     noise += f"(median over the lines above), {100 * max(spreads):.0f} % at worst; {rounds} rounds. "
     noise += f"Load of the machine before the start (0 is idle): {load:.1f}."

@@ -1,4 +1,4 @@
-"""The command line: `sgdmodels scorecard`, `sgdmodels demo`."""
+"""The command line: `sgdmodels scorecard`, `sgdmodels demo`, `sgdmodels derive`."""
 
 from __future__ import annotations
 
@@ -142,6 +142,50 @@ def scorecard(
         typer.echo(f"Interrupted: {len(cards)} of {len(names)} recipes are in {output}.", err=True)
         raise typer.Exit(130)
     typer.echo(f"{output / 'scorecard.html'} is the page ({time.perf_counter() - started:.0f} s in all).")
+
+
+@app.command()
+def derive(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="Forms, topics or losses; 'all'. None: list them.")
+    ] = None,
+    latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX instead of plain text.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Compare each form with its independent route.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write a document: .md, .tex, or .pdf (needs pdflatex).")
+    ] = None,
+    loss: Annotated[
+        str | None, typer.Option("--loss", help="A loss of your own, in p and y or in any names; default (p - y)**2/2.")
+    ] = None,
+    predictor: Annotated[
+        str | None, typer.Option("--predictor", help="What p is, such as 'sum(u[j]*v[j]*x[j], j)'.")
+    ] = None,
+    parameters: Annotated[str, typer.Option(help="Parameters of --loss and their shapes: 'u[d] w[K,d] a'.")] = "",
+    data: Annotated[str, typer.Option(help="Data of one sample, likewise.")] = "x[d] y",
+    constants: Annotated[str, typer.Option(help="Names of constants, likewise.")] = "",
+) -> None:
+    """Derive closed forms by computer algebra: of the theory, of the built-in losses, or of a loss of your own.
+
+    Every form is proven anew. Formulas given here are read by a grammar of their own, never run as code.
+    """
+    from .symbolic.commands import CommandError, list_names, own_formula, show_forms, write_document
+
+    try:
+        if predictor is not None or loss is not None:
+            if names or output or check:
+                raise CommandError("--loss and --predictor derive a loss of your own; drop NAME, --output and --check")
+            lines = own_formula(loss, predictor, parameters, data, constants, latex)
+        elif output is not None:
+            lines = write_document(names or ["all"], output, check)
+        elif names:
+            lines = show_forms(names, latex, check)
+        else:
+            lines = list_names()
+        for line in lines:
+            typer.echo(line)
+    except CommandError as problem:
+        typer.echo(str(problem), err=True)
+        raise typer.Exit(2) from None
 
 
 def _summary(card: ScoreCard) -> Table:

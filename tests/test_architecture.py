@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "models": {"errors", "arguments", "kernels"},
     "dynamics": {"errors", "arguments", "kernels", "sampling"},
     "theory": {"errors", "arguments", "sampling"},
-    "symbolic": {"errors", "arguments", "kernels", "models", "theory"},
+    "symbolic": {"errors", "arguments", "sampling", "kernels", "models", "theory"},
     "metrics": {"errors", "arguments", "kernels", "sampling", "models", "theory"},
     "dataset": {"arguments", "metrics", "models", "version", "simulate"},  # simulate for types only
     "measure": {"errors", "arguments", "sampling", "models", "metrics", "dataset"},
@@ -62,7 +62,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "scorecard_figures": {"plot", "theory", "predictions", "scorecard"},  # scorecard for types only
     "plot": {"errors", "arguments"},
     "demo": {"plot", "dynamics", "recipes", "simulate", "theory"},
-    "cli": {"demo", "version", "report", "scorecard", "survey"},
+    "cli": {"demo", "version", "report", "scorecard", "survey", "symbolic"},
     "__main__": {"cli"},
     "__init__": None,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from ..arguments import FloatArray, aligned, aligned_copy, float_array
 from ..errors import InvalidArgument
-from ..kernels.compile import bind, inline
+from ..kernels.compile import Kernel, bind, inline, outlined
 from ..kernels.holes import add_gradient, add_mean_hvp, begin_mean, split
 from ..kernels.signatures import DATA, MATRIX, VECTOR, WORK_ROWS
 from .definition import Definition
@@ -149,19 +150,16 @@ class Model(ABC):
             )
         weights = float_array("weight", weight, (len(chosen),))
         out = np.empty(self.dim)
-        bind(weighted_gradient, WEIGHTED_GRADIENT, split=self.kernels.split, add_gradient=self.kernels.add_gradient)(
-            point, chosen.astype(np.int32), weights, *self.data, self.workspace(), out
-        )
+        kernel = self._bound(weighted_gradient, WEIGHTED_GRADIENT, "split", "add_gradient")
+        kernel(point, chosen.astype(np.int32), weights, *self.data, self.workspace(), out)
         return out
 
     def hessian(self, theta: ArrayLike) -> FloatArray:
         """Hessian of L at theta, shape (d, d), from d Hessian-vector products."""
         point = self.check_parameters("theta", theta)
         rows = np.empty((self.dim, self.dim))
-        k = self.kernels
-        bind(
-            mean_hessian, MEAN_HESSIAN, split=k.split, begin_mean=k.begin_mean, add_mean_hvp=k.add_mean_hvp
-        )(point, self.samples, *self.data, self.workspace(), np.zeros(self.dim), rows)  # fmt: skip
+        kernel = self._bound(mean_hessian, MEAN_HESSIAN, "split", "begin_mean", "add_mean_hvp")
+        kernel(point, self.samples, *self.data, self.workspace(), np.zeros(self.dim), rows)
         return 0.5 * (rows + rows.T)
 
     def hvp(self, theta: ArrayLike, vector: ArrayLike) -> FloatArray:
@@ -169,11 +167,8 @@ class Model(ABC):
         point = self.check_parameters("theta", theta)
         direction = self.check_parameters("vector", vector)
         out = np.empty(self.dim)
-        k = self.kernels
-        bind(
-            mean_hessian_product, MEAN_HESSIAN_PRODUCT,
-            split=k.split, begin_mean=k.begin_mean, add_mean_hvp=k.add_mean_hvp,
-        )(point, direction, self.samples, *self.data, self.workspace(), out)  # fmt: skip
+        kernel = self._bound(mean_hessian_product, MEAN_HESSIAN_PRODUCT, "split", "begin_mean", "add_mean_hvp")
+        kernel(point, direction, self.samples, *self.data, self.workspace(), out)
         return out
 
     def check_parameters(self, name: str, value: ArrayLike) -> FloatArray:
@@ -195,6 +190,10 @@ class Model(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in list(self.describe().items())[1:])})"
+
+    def _bound(self, template: Callable[..., Any], signature: Any, *names: str) -> Kernel:
+        """`template` with device functions of this loss that metrics use, too: compiled once for all of them."""
+        return bind(template, signature, **{name: outlined(getattr(self.kernels, name)) for name in names})
 
     def _store(self, inputs: FloatArray, targets: FloatArray, constants: list[float], moment: FloatArray) -> None:
         self.data = (aligned_copy(inputs), aligned_copy(targets), np.array([*constants, 0.0]), aligned_copy(moment))

@@ -1,6 +1,7 @@
 """Closed forms by computer algebra: derive them, prove them, print them, compile them. Nothing here simulates."""
 
 from .closed_form import Check, ClosedForm, DerivationError
+from .derive import derive
 from .functions import sigmoid, softplus
 from .grammar import FormulaError, parse, total
 from .model import SymbolicModel
@@ -11,6 +12,7 @@ __all__ = [
     "DerivationError",
     "FormulaError",
     "SymbolicModel",
+    "derive",
     "parse",
     "sigmoid",
     "softplus",

@@ -78,10 +78,13 @@ class ClosedForm:
     tolerance: float = 1e-10
 
     def latex(self) -> str:
-        """The equation as LaTeX, without dollar signs."""
-        parts = [f"{self.quantity_latex} = {latex(self.expression)}"]
-        parts += [f"{latex(symbol)} = {latex(value)}" for symbol, value in self.where]
-        return r",\quad ".join(parts)
+        """The equation as LaTeX, without dollar signs, with those of its named parts behind it."""
+        return r",\quad ".join(self.equations())
+
+    def equations(self) -> tuple[str, ...]:
+        """The equation, and those of its named parts, as LaTeX."""
+        parts = [f"{latex(symbol)} = {latex(value)}" for symbol, value in self.where]
+        return (f"{self.quantity_latex} = {latex(self.expression)}", *parts)
 
     def text(self) -> str:
         """The equation as one line of plain text."""
@@ -99,10 +102,11 @@ class ClosedForm:
 
     def lambdify(self) -> Formula:
         """The formula as a numpy function of `arguments`."""
-        return sp.lambdify(self.arguments, self.full_expression, modules=["numpy", "scipy"])  # type: ignore[no-any-return]
+        function: Formula = sp.lambdify(self.arguments, self.full_expression, modules=["numpy", "scipy"])
+        return function
 
     def check(self, seed: int = 0, formula: Formula | None = None) -> Check:
-        """Compare with the independent route on `instances` random instances; `formula` stands in for the closed form."""
+        """Compare with the independent route on `instances` random instances, with `formula` in its place if given."""
         used = self.lambdify() if formula is None else formula
         rng = np.random.default_rng(seed)
         errors = [_deviation(*self.compare(used, rng)) for _ in range(self.instances)]
@@ -121,9 +125,7 @@ def put_in(expression: Any, symbol: Any, value: Any) -> Any:
     bound = {limit[0] for total in value.atoms(sp.Sum) for limit in total.limits}
     value = value.xreplace({index: sp.Dummy(index.name, integer=True) for index in bound})
     entries = [entry for entry in expression.atoms(sp.Indexed) if entry.base == symbol.base]
-    return expression.xreplace(
-        {e: value.xreplace(dict(zip(symbol.indices, e.indices, strict=True))) for e in entries}
-    )
+    return expression.xreplace({e: value.xreplace(dict(zip(symbol.indices, e.indices, strict=True))) for e in entries})
 
 
 def _deviation(closed: Any, truth: Any) -> float:

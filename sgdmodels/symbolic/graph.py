@@ -1,4 +1,7 @@
-"""A formula with sums as a sequence of loops: every distinct sum becomes a node that is computed once."""
+"""A formula with sums as a sequence of loops: every distinct sum becomes a node that is computed once.
+
+So does every transcendental function within a sum, since its derivative is needed later and mostly contains its value.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,14 @@ from typing import Any
 import sympy as sp
 
 from .indices import parts_of
+from .loss_formula import SMOOTH
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Node:
-    """A sum: its value for each value of the indices `free`, summed over `bound` (outermost loop first).
+    """A sum: its value for each value of the indices `free`, summed over `bound` (outermost loop first; none: no sum).
 
     name: an underscore and a number, which no user's array is called. summand: in arrays and earlier nodes.
     ranges: index -> (array, axis) whose length is its number of values.
@@ -42,7 +46,7 @@ def graph(expression: Any, word: Callable[[str], str] = str) -> Graph:
     >>> from .grammar import parse
     >>> g = graph(parse("sum(a[k] * tanh(sum(w[k, j] * x[j], j)), k) - y"))
     >>> [(node.name, node.summand) for node in g.nodes], g.root
-    ([('_1', w[k, j]*x[j]), ('_2', tanh(_1[k])*a[k])], _2 - y)
+    ([('_1', w[k, j]*x[j]), ('_2', tanh(_1[k])), ('_3', _2[k]*a[k])], _3 - y)
     """
     nodes: dict[Any, Node] = {}
     indices = {limit[0] for s in expression.atoms(sp.Sum) for limit in s.limits}
@@ -50,12 +54,15 @@ def graph(expression: Any, word: Callable[[str], str] = str) -> Graph:
     return Graph(tuple(nodes.values()), root)
 
 
-def _lowered(e: Any, nodes: dict[Any, Node]) -> Any:
+def _lowered(e: Any, nodes: dict[Any, Node], within_sum: bool = False) -> Any:
     if isinstance(e, sp.Sum):
-        return _reference(_lowered(e.function, nodes), [limit[0] for limit in e.limits], nodes)
+        return _reference(_lowered(e.function, nodes, True), [limit[0] for limit in e.limits], nodes)
     if isinstance(e, sp.Indexed) or not e.args:
         return e
-    return e.func(*[_lowered(argument, nodes) for argument in e.args])
+    lowered = e.func(*[_lowered(argument, nodes, within_sum) for argument in e.args])
+    if within_sum and isinstance(lowered, SMOOTH) and lowered.has(sp.Indexed):
+        return _reference(lowered, [], nodes)
+    return lowered
 
 
 def _reference(summand: Any, bound: list[Any], nodes: dict[Any, Node]) -> Any:

@@ -113,10 +113,11 @@ class SymbolicModel(Model):
         if scalar is None:
             raise FormulaError(f"psi must be a sympy expression or text, got {psi!r}")
         entries = {s: sp.IndexedBase(s.name)[index] for s in scalar.free_symbols if s.name in (*names, str(feature))}
+        shapes: dict[str, int | Sequence[int]] = dict.fromkeys(names, int(array.shape[1]))
         return cls(
             loss,
             predictor=total(scalar.xreplace(entries), index),
-            parameters={name: array.shape[1] for name in names},
+            parameters=shapes,
             data={str(feature): array, "y": float_array("targets", targets, (len(array),))},
             constants=constants,
         )

@@ -172,13 +172,16 @@ class SampleCode:
         self._adjoints(self._loops(writer, None), self.graph.root, SCALE, sp.S.Zero, second)
         for node in reversed(self.graph.nodes):
             own = _entry_of(node)
-            self._adjoints(self._loops(writer, node), node.summand, _kin(own, BAR), _kin(own, BARDOT), second)
+            known = {} if node.bound else {node.summand: own}
+            self._adjoints(self._loops(writer, node), node.summand, _kin(own, BAR), _kin(own, BARDOT), second, known)
 
-    def _adjoints(self, loops: Loops, e: Any, bar: Any, bardot: Any, second: bool) -> None:
-        """What the value `e`, in which the loss has derivative `bar`, hands on to its atoms."""
+    def _adjoints(
+        self, loops: Loops, e: Any, bar: Any, bardot: Any, second: bool, known: Mapping[Any, Any] | None = None
+    ) -> None:
+        """What the value `e`, in which the loss has derivative `bar`, hands on to its atoms; `known`: values kept."""
         sums = []
         for atom in self._moving(e):
-            slope = partial(e, atom)
+            slope = partial(e, atom).xreplace(dict(known or {}))
             indices = frozenset(i for i in getattr(atom, "indices", ()) if not i.is_Integer)
             first, change = bar * slope, bardot * slope + bar * self._change(slope)
             if not second or _name(atom) in self.nodes:
@@ -186,7 +189,14 @@ class SampleCode:
             if second:
                 kind = BARDOT if _name(atom) in self.nodes else BAR
                 sums.append(Sum(self._text(_kin(atom, kind)), indices, change))
-        loops.write(sums)
+        for nest in _by_kind(sums, loops):
+            Loops(loops.writer, loops.indices, loops.ranges, loops.words).write(nest)
+
+
+def _by_kind(sums: list[Sum], loops: Loops) -> tuple[list[Sum], list[Sum]]:
+    """Sums kept in a register over the innermost loop, and those that write memory there: apart, both vectorise."""
+    inner = set(loops.indices[-1:])
+    return [s for s in sums if not inner <= s.indices], [s for s in sums if inner <= s.indices]
 
 
 def _name(atom: Any) -> str:

@@ -1,4 +1,4 @@
-"""Where a formula has no value, or no derivatives: kinks of abs, max and where; division by zero; log of what is not > 0.
+"""Where a formula has no value, or no derivatives: kinks of abs, max and where, division by zero, log of numbers <= 0.
 
 At a kink in z both branches are compared as functions of z at z = 0: abs(z)**3 has two derivatives there, z abs(z) one,
 abs(z) none.
@@ -23,8 +23,8 @@ BRANCH = sp.Dummy("z", real=True)
 class Condition:
     """A point is regular where `expression` is positive, or is not zero.
 
-    derivatives: how many there are where it is not (0 at a kink, 1 where the Hessian jumps; -1: the loss itself jumps or
-    has no value). part: the part of the formula that asks for it.
+    derivatives: how many there are where it is not (0 at a kink, 1 where the Hessian jumps; -1: the loss itself jumps
+    or has no value). part: the part of the formula that asks for it.
     """
 
     expression: Any
