@@ -158,9 +158,9 @@ def derive(
         str | None, typer.Option("--loss", help="A loss of your own, in p and y or in any names; default (p - y)**2/2.")
     ] = None,
     predictor: Annotated[
-        str | None, typer.Option("--predictor", help="What p is, such as 'sum(u[j]*v[j]*x[j], j)'.")
+        str | None, typer.Option("--predictor", help="What p is, such as 'sum(u\\[j]*v\\[j]*x\\[j], j)'.")
     ] = None,
-    parameters: Annotated[str, typer.Option(help="Parameters of --loss and their shapes: 'u[d] w[K,d] a'.")] = "",
+    parameters: Annotated[str, typer.Option(help="Parameters of --loss and their shapes: 'u\\[d] w\\[K,d] a'.")] = "",
     data: Annotated[str, typer.Option(help="Data of one sample, likewise.")] = "x[d] y",
     constants: Annotated[str, typer.Option(help="Names of constants, likewise.")] = "",
 ) -> None:

@@ -5,6 +5,7 @@ from .derive import derive
 from .functions import sigmoid, softplus
 from .grammar import FormulaError, parse, total
 from .model import SymbolicModel
+from .typeset import latex, text
 
 __all__ = [
     "Check",
@@ -13,8 +14,10 @@ __all__ = [
     "FormulaError",
     "SymbolicModel",
     "derive",
+    "latex",
     "parse",
     "sigmoid",
     "softplus",
+    "text",
     "total",
 ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ..errors import InvalidArgument, SgdmodelsError
-from .closed_form import ClosedForm
+from .closed_form import Check, ClosedForm
 from .derive import contents
 from .derive import derive as derived
 from .loss_formula import loss_formula
@@ -32,15 +32,15 @@ def list_names() -> Iterator[str]:
 
 def show_forms(names: Iterable[str], latex: bool, check: bool) -> Iterator[str]:
     """Each form as text or LaTeX; with `check`, how it compares with its independent route."""
-    failed = []
-    for form in _forms(names):
-        yield f"{form.latex()}" if latex else str(form)
+    forms = _forms(names)
+    checks = _checked(forms) if check else {}
+    for form in forms:
+        if latex and len(forms) > 1:
+            yield f"% {form.name}: {form.title}"
+        yield form.latex() if latex else str(form)
         if check:
-            result = form.check()
-            failed += [] if result.passed else [form.name]
-            yield f"{'% ' if latex else '  '}{form.name}: {result}"
-    if failed:
-        raise CheckFailed(f"{', '.join(failed)} disagree with their independent routes")
+            yield ("% " if latex else "  ") + f"Check: {checks[form.name]}."
+    _demand(checks)
 
 
 def write_document(names: Iterable[str], output: Path, check: bool) -> Iterator[str]:
@@ -48,8 +48,9 @@ def write_document(names: Iterable[str], output: Path, check: bool) -> Iterator[
     if output.suffix not in (".md", ".tex", ".pdf") or not output.resolve().parent.is_dir():
         raise CommandError(f"--output must be in an existing folder and end in .md, .tex or .pdf, got {output}")
     forms = _forms(names)
-    if check:
-        yield from (line for line in show_forms([form.name for form in forms], True, True) if line.startswith("% "))
+    checks = _checked(forms) if check else {}
+    yield from (f"{name}: {result}" for name, result in checks.items())
+    _demand(checks)
     try:
         write(output, book(form.name for form in forms))
     except (OSError, PdfLatexFailed) as problem:
@@ -72,6 +73,16 @@ def own_formula(
     except InvalidArgument as problem:
         raise CommandError(_with_letters(str(problem), sizes)) from None
     yield from worksheet(formula, latex)
+
+
+def _checked(forms: Iterable[ClosedForm]) -> dict[str, Check]:
+    return {form.name: form.check() for form in forms}
+
+
+def _demand(checks: Mapping[str, Check]) -> None:
+    failed = [name for name, check in checks.items() if not check.passed]
+    if failed:
+        raise CheckFailed(f"{', '.join(failed)} disagree with their independent routes")
 
 
 def _forms(names: Iterable[str]) -> list[ClosedForm]:

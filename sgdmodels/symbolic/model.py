@@ -20,6 +20,7 @@ from ..arguments import FloatArray, aligned, float_array, integer, real
 from ..errors import InvalidArgument
 from ..kernels.signatures import WORK_ROWS
 from ..models.base import LossKernels, Model
+from ..models.definition import Definition
 from ..models.linear_kernels import family_kernels
 from ..models.point_loss import SQUARED_ERROR, PointLoss
 from ..models.sample_by_sample import sample_kernels
@@ -32,6 +33,7 @@ from .linear_code import LinearCode, linear_form
 from .loss_formula import LossFormula, loss_formula
 from .regularity import Regularity
 from .sample_code import SampleCode
+from .typeset import text
 
 SQUARED = "(p - y)**2/2"
 
@@ -85,7 +87,9 @@ class SymbolicModel(Model):
         keep = self.squared_error and inputs.shape[1] <= 2 * self.samples
         moment = inputs.T @ inputs / self.samples if keep else np.zeros((0, 0))
         self._store(inputs, targets, layout.constants(values), moment)
-        title = f"l = {self.formula.loss}" + (f", p = {self.formula.predictor}" if predictor is not None else "")
+        title = f"l = {text(self.formula.loss)}"
+        if self.formula.predictor is not None:
+            title += f", p = {text(self.formula.predictor)}"
         self.kernel_source = module_source(title, self._code.functions())
         self._compiled = _kernels(self.kernel_source, isinstance(self._code, LinearCode))
         digest = hashlib.sha256(self.kernel_source.encode()).hexdigest()[:16]
@@ -125,6 +129,17 @@ class SymbolicModel(Model):
     @property
     def kernels(self) -> LossKernels:
         return self._compiled
+
+    @property
+    def definition(self) -> Definition:
+        formula = self.formula
+        return Definition(
+            loss=text(formula.loss),
+            predictor=None if formula.predictor is None else text(formula.predictor),
+            parameters=dict(formula.parameters),
+            data={name: self._known[name] for name in formula.data},
+            constants={name: float(self._known[name]) for name in formula.constants},
+        )
 
     @property
     def not_smooth(self) -> tuple[str, ...]:

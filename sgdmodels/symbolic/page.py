@@ -29,7 +29,7 @@ run over all values of their index. $c_2$, $c_3$: sampling coefficients, the fir
 """
 TEX_HEAD = r"""\documentclass[10pt]{article}
 \usepackage[a4paper,margin=2cm]{geometry}
-\usepackage{amsmath,amssymb}
+\usepackage{amsmath,amssymb,graphicx}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
 \allowdisplaybreaks
@@ -76,7 +76,7 @@ def markdown(chapters: Book) -> str:
 
 
 def _markdown_form(form: ClosedForm) -> str:
-    equations = "\n".join(f"$$\n{equation}\n$$" for equation in form.equations())
+    equations = "\n\n".join(f"$$\n{equation}\n$$" for equation in form.equations())
     facts = [f"Assumes: {'; '.join(form.assumptions)}."] if form.assumptions else []
     facts += [f"Checked against: {form.route}, to {form.tolerance:.0e}.", f"Source: {form.reference}."]
     return f"\n**{_escaped(form.title)}** (`{form.name}`). {_escaped(form.statement)}\n\n{equations}\n\n" + _escaped(

@@ -15,6 +15,7 @@ from .grammar import FormulaError
 from .indices import derivative, parts_of
 from .loss_formula import LossFormula
 from .smoothness import NONZERO, POSITIVE, Condition, conditions
+from .typeset import text
 
 WORDS = {-1: "has no value", 0: "has no gradient", 1: "has no Hessian"}
 
@@ -35,7 +36,9 @@ class Regularity:
                     continue  # a kink in the data is a constant in the parameters
                 found = self._violation(condition, {})
                 if found is not None:
-                    raise FormulaError(f"{condition.part} has no value for the data: {found}; remove such entries")
+                    raise FormulaError(
+                        f"{text(condition.part)} has no value for the data: {found}; remove such entries"
+                    )
 
     def check(self, parameters: Mapping[str, FloatArray], derivatives: int) -> None:
         """Raise InvalidArgument if the loss lacks one of so many derivatives for a sample."""
@@ -43,10 +46,8 @@ class Regularity:
             if self._movable[condition] and condition.derivatives < derivatives:
                 found = self._violation(condition, parameters)
                 if found is not None:
-                    raise InvalidArgument(
-                        f"the loss {WORDS[condition.derivatives]} at these parameters: {condition.part} where {found}; "
-                        "move theta off this point"
-                    )
+                    lacks = f"the loss {WORDS[condition.derivatives]} at these parameters"
+                    raise InvalidArgument(f"{lacks}: {text(condition.part)} where {found}; move theta off this point")
 
     def _moves(self, e: Any) -> bool:
         names = {a.base.label.name for a in e.atoms(sp.Indexed)} | {s.name for s in e.free_symbols}
@@ -65,7 +66,7 @@ class Regularity:
         sample, *entry = (int(k) for k in np.argwhere(bad)[0])
         where = [f"{index} = {k}" for index, k in zip(sizes, entry, strict=True)]
         where += [f"sample {sample}"] if len(numbers) > 1 else []
-        return f"{e} = {numbers[(sample, *entry)]:.6g}" + (f" ({', '.join(where)})" if where else "")
+        return f"{text(e)} = {numbers[(sample, *entry)]:.6g}" + (f" ({', '.join(where)})" if where else "")
 
     def _sizes(self, e: Any) -> dict[Any, int]:
         """The free indices of an expression, and their numbers of values."""

@@ -13,6 +13,7 @@ from typing import Any
 import sympy as sp
 
 from .indices import parts_of
+from .typeset import text
 
 KINK, NONZERO, POSITIVE = "kink", "not zero", "positive"
 ENOUGH = 2  # derivatives that a model uses
@@ -33,9 +34,9 @@ class Condition:
     part: Any
 
     def __str__(self) -> str:
-        where = f"{self.expression} = 0" if self.kind != POSITIVE else f"{self.expression} <= 0"
+        where = text(self.expression) + (" <= 0" if self.kind == POSITIVE else " = 0")
         what = {-1: "no value, or a jump", 0: "no gradient", 1: "no Hessian"}[self.derivatives]
-        return f"{what} where {where} (in {self.part})"
+        return f"{what} where {where} (in {text(self.part)})"
 
 
 def conditions(expression: Any) -> tuple[Condition, ...]:
@@ -44,7 +45,7 @@ def conditions(expression: Any) -> tuple[Condition, ...]:
     >>> from .grammar import parse
     >>> [str(c) for c in conditions(parse("abs(u) + abs(v)**3 + log(a) / x"))]
     ['no value, or a jump where x = 0 (in 1/x)', 'no value, or a jump where a <= 0 (in log(a))', \
-'no gradient where u = 0 (in Abs(u))']
+'no gradient where u = 0 (in abs(u))']
     """
     found: dict[Any, Condition] = {}
     for pointwise in _pointwise(expression):

@@ -189,6 +189,23 @@ class _Text(StrPrinter):  # type: ignore[misc]
         limits = [limit[0] if _over_all(limit) else limit for limit in expr.limits]
         return f"sum({self._print(expr.function)}, {', '.join(map(self._print, limits))})"
 
+    def _print_Abs(self, expr: Any) -> str:
+        return f"abs({self._print(expr.args[0])})"
+
+    def _print_Max(self, expr: Any) -> str:
+        return f"max({', '.join(map(self._print, expr.args))})"
+
+    def _print_Min(self, expr: Any) -> str:
+        return f"min({', '.join(map(self._print, expr.args))})"
+
+    def _print_Piecewise(self, expr: Any) -> str:
+        """where(condition, value, value otherwise)"""
+        *cases, (last, _) = expr.args
+        shown = self._print(last)
+        for value, condition in reversed(cases):
+            shown = f"where({self._print(condition)}, {self._print(value)}, {shown})"
+        return shown
+
     def _print_KroneckerDelta(self, expr: Any) -> str:
         return f"delta[{', '.join(map(self._print, expr.args))}]"
 
