@@ -101,6 +101,22 @@ def formula_start_up(name: str, warm_rounds: int) -> tuple[list[list[float]], li
     return cold, warm
 
 
+DERIVE = """
+import time
+start = time.perf_counter()
+from sgdmodels.symbolic.derive import contents
+forms = [form() for topics in contents().values() for forms in topics.values() for form in forms.values()]
+print(len(forms), time.perf_counter() - start)
+"""
+
+
+def derive_everything() -> tuple[int, float]:
+    """The number of closed forms, and the seconds of deriving and proving all of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        count, seconds = _run(DERIVE, Path(folder))
+    return int(count), seconds
+
+
 def _run(script: str, cache: Path) -> list[float]:
     environment = {**os.environ, "SGDMODELS_CACHE": str(cache)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)

@@ -50,12 +50,12 @@ def derive(*arguments: str) -> tuple[int, str]:
 def test_derive_lists_prints_and_checks() -> None:
     code, listed = derive()
     assert code == 0
-    assert "momentum: heavy_ball_determinant, heavy_ball_edge" in listed
+    assert "heavy_ball: heavy_ball_determinant, heavy_ball_edge" in listed
     code, shown = derive("heavy_ball_edge", "--check")
     assert code == 0
     assert "eta_max = 1/(a/(2*beta + 2) + s**2/(2*a*(1 - beta)))" in shown
     assert "Check: agrees to" in shown
-    code, equations = derive("momentum", "--latex")
+    code, equations = derive("heavy_ball", "--latex")
     assert code == 0
     assert equations.count("% ") == 5
     assert r"\eta_{\max} = \frac{1}{" in equations
@@ -74,14 +74,14 @@ def test_derive_takes_a_formula_and_runs_none_of_it(tmp_path: Path) -> None:
 
 
 WRONG = [
-    (["momentumm"], "did you mean 'momentum'?"),
-    (["momentum", "-o", "forms.docx"], ".md, .tex or .pdf"),
-    (["momentum", "-o", "missing/forms.md"], "existing folder"),
+    (["heavy_bal"], "did you mean 'heavy_ball'?"),
+    (["heavy_ball", "-o", "forms.docx"], ".md, .tex or .pdf"),
+    (["heavy_ball", "-o", "missing/forms.md"], "existing folder"),
     (["--predictor", "sum(u[j]*x[j], j)"], "--parameters 'u[d] v[d]'"),
     (["--predictor", "sum(u[j]*x[k], j)", "--parameters", "u[d]"], "k in x[k] is not summed over"),
     (["--predictor", "sum(u[j]*x[j], j)", "--parameters", "u[K]"], "j runs over K values, but axis 0 of x has d"),
     (["--loss", "u", "--parameters", "u("], "cannot read 'u('"),
-    (["momentum", "--loss", "u"], "drop NAME"),
+    (["heavy_ball", "--loss", "u"], "drop NAME"),
 ]
 
 
@@ -94,23 +94,23 @@ def test_derive_says_what_is_wrong(arguments: list[str], reason: str) -> None:
 
 def test_derive_writes_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a stand-in for pdflatex: what it gets and what it leaves, not its typesetting, is tested."""
-    assert derive("momentum", "nesterov", "-o", str(tmp_path / "forms.md"))[0] == 0
+    assert derive("heavy_ball", "nesterov", "-o", str(tmp_path / "forms.md"))[0] == 0
     assert (tmp_path / "forms.md").read_text().count("\n$$\n") >= 20
-    assert derive("momentum", "-o", str(tmp_path / "forms.tex"))[0] == 0
+    assert derive("heavy_ball", "-o", str(tmp_path / "forms.tex"))[0] == 0
     source = (tmp_path / "forms.tex").read_text()
     assert source.count(r"\begin{equation*}") == source.count(r"\end{equation*}") == 5
     assert source.count("{") == source.count("}")
     monkeypatch.setenv("PATH", str(tmp_path))
-    code, shown = derive("momentum", "-o", str(tmp_path / "forms.pdf"))
+    code, shown = derive("heavy_ball", "-o", str(tmp_path / "forms.pdf"))
     assert (code, "pdflatex is not installed" in shown) == (2, True)
     program = tmp_path / "pdflatex"
     program.write_text(
         f"#!{sys.executable}\nopen('closed_forms.pdf', 'w').write(open('closed_forms.tex').read()[:14])\n"
     )
     program.chmod(0o755)
-    assert derive("momentum", "-o", str(tmp_path / "forms.pdf"))[0] == 0
+    assert derive("heavy_ball", "-o", str(tmp_path / "forms.pdf"))[0] == 0
     assert (tmp_path / "forms.pdf").read_text() == r"\documentclass"
     program.write_text(f"#!{sys.executable}\nprint('! Emergency stop')\nraise SystemExit(1)\n")
-    code, shown = derive("momentum", "-o", str(tmp_path / "other.pdf"))
+    code, shown = derive("heavy_ball", "-o", str(tmp_path / "other.pdf"))
     assert (code, "Emergency stop" in shown) == (2, True)
     assert not (tmp_path / "other.pdf").exists()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import sgdmodels.symbolic.grammar as grammar
 from sgdmodels.symbolic import FormulaError, parse, sigmoid, softplus, total
+from sgdmodels.symbolic.functions import maximum
 
 A, B, X = (sp.Symbol(name, real=True) for name in "abx")
 J, K = (sp.Symbol(name, integer=True) for name in "jk")
@@ -27,12 +28,14 @@ READ = {
     "w[k, 0]": W[K, 0],
     "sum(u[j]**2, j)": total(U[J] ** 2, J),
     "sum(w[k, j]*u[j], j, k)": total(W[K, J] * U[J], J, K),
-    "relu(x)": sp.Max(X, 0),
+    "relu(x)": maximum(X, 0),
     "where(a > b, a, -b)": sp.Piecewise((A, A > B), (-B, True)),
     "sigmoid(x) + softplus(x)": sigmoid(X) + softplus(X),
     "pi*a": sp.pi * A,
-    "max(a, b, 1)": sp.Max(A, B, 1),
+    "max(a, b, 1)": maximum(A, B, 1),
     "+a": A,
+    "pi**2": sp.pi**2,
+    " + ".join(["a"] * 300): 300 * A,
 }
 
 
@@ -73,7 +76,12 @@ REFUSED = {
     "sum(u[j])": "a sum is sum(expression, j)",
     "sum(u[j], 2)": "a sum is sum(expression, j)",
     "exp(1, 2)": "exp takes 1 argument",
-    "max(a)": "max takes two or more",
+    "max(a)": "max takes 2 to 8 arguments",
+    "pi[j]": "pi is a number",
+    "sum(u[j], j, j)": "same index twice",
+    "sum(u[j]*sum(v[j], j), j)": "same index twice",
+    "(1e300*a)**64": "beyond 1e300",
+    "max(a, b, c, d, e, f, g, h, k)": "2 to 8",
     "where(a, b, c)": "where(a > b",
     "exp": "exp is a function",
     "_x": "a letter first",

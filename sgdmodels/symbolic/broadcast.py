@@ -64,7 +64,8 @@ class _Broadcast:
                 scalar = np.asarray(self.values[e.name])
                 return scalar.reshape(scalar.shape + (1,) * (rank - scalar.ndim))
         parts = tuple(parts_of(e))
-        result = _compiled(e, parts)(*[self.value(part, axes) for part in parts])
+        with np.errstate(all="ignore"):  # the branches of a choice that do not hold may have no value
+            result = _compiled(e, parts)(*[self.value(part, axes) for part in parts])
         return np.reshape(result, (1,) * rank) if np.ndim(result) == 0 else result
 
     def counting(self, index: Any, axes: dict[Any, int]) -> Any:

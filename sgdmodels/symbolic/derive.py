@@ -11,45 +11,49 @@ from .closed_form import ClosedForm
 from .forms import (
     affine_moments,
     batch_averages,
+    bernoulli_batches,
     diagonal_batches,
     diagonal_invariants,
     diagonal_networks,
     diffusion_edges,
     entropy_flow,
     frozen_gap,
-    gated_quadratic,
+    gate_plateaus,
     gaussian_population,
+    heavy_ball,
     high_dimension,
     linear_unit,
-    minimal_models,
     modified_equations,
     modified_sde,
-    momentum,
     nesterov,
     noise_models,
     one_dimension,
+    one_step,
     quadratic_regression,
     quadratic_sharpness,
     sampling_moments,
     second_moments,
     self_stabilisation,
-    sharpening_least_squares,
+    sharpening_plateaus,
     shuffled_epochs,
     stationary_laws,
+    two_parameter_models,
 )
 from .forms.losses import LOSS_DERIVATIONS
 
 Derivation = Callable[[], ClosedForm]
 
 CHAPTERS: dict[str, tuple[ModuleType, ...]] = {
-    "Batches": (sampling_moments, batch_averages, shuffled_epochs),
-    "Quadratics": (one_dimension, quadratic_sharpness, second_moments, affine_moments, stationary_laws),
-    "Momentum": (momentum, nesterov),
+    "Batches": (sampling_moments, batch_averages, bernoulli_batches, shuffled_epochs),
+    "Quadratics": (
+        one_dimension, one_step, quadratic_sharpness, second_moments, affine_moments, stationary_laws,
+    ),
+    "Momentum": (heavy_ball, nesterov),
     "Many dimensions": (gaussian_population, high_dimension),
     "Models of SGD": (noise_models, diffusion_edges, modified_equations, modified_sde),
     "Diagonal networks": (diagonal_networks, diagonal_batches, diagonal_invariants, entropy_flow),
     "Minimal models": (
-        minimal_models, linear_unit, sharpening_least_squares, gated_quadratic, quadratic_regression,
+        two_parameter_models, linear_unit, sharpening_plateaus, gate_plateaus, quadratic_regression,
     ),
     "Self-stabilisation": (self_stabilisation, frozen_gap),
 }  # fmt: skip
@@ -61,7 +65,7 @@ def contents() -> dict[str, dict[str, dict[str, Derivation]]]:
     """Chapter -> topic -> name of a form -> its derivation, none of them run.
 
     >>> list(contents()["Momentum"])
-    ['momentum', 'nesterov']
+    ['heavy_ball', 'nesterov']
     """
     book = {
         chapter: {
@@ -80,7 +84,7 @@ def derive(name: str) -> tuple[ClosedForm, ...]:
 
     >>> (form,) = derive("heavy_ball_edge")
     >>> form.text()
-    'eta_max = 1/(a/(2*(beta + 1)) + s**2/(2*a*(1 - beta)))'
+    'eta_max = 1/(a/(2*beta + 2) + s**2/(2*a*(1 - beta)))'
     """
     forms, topics = _by_name(), _by_topic()
     one_of("name", name, [*topics, *forms])

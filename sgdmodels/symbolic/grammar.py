@@ -17,11 +17,14 @@ from typing import Any
 import sympy as sp
 
 from ..errors import InvalidArgument
+from .functions import logcosh, maximum, minimum
 
 LONGEST = 4000  # characters
 DEEPEST = 60  # nested operations
+LONGEST_CHOICE = 8  # arguments of max and min, every two of which may make a kink
 LARGEST_EXPONENT = 64  # of a number: 9**9**9 would never end
 LARGEST_BASE = 10**6
+LARGEST_BITS = 1100  # of a number, about 10**330
 
 
 class FormulaError(InvalidArgument):
@@ -29,7 +32,7 @@ class FormulaError(InvalidArgument):
 
 
 def _relu(z: Any) -> Any:
-    return sp.Max(z, 0)
+    return maximum(z, 0)
 
 
 def _sigmoid(z: Any) -> Any:
@@ -45,8 +48,8 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int | None]] = {
     "exp": (sp.exp, 1), "log": (sp.log, 1), "sqrt": (sp.sqrt, 1),
     "sin": (sp.sin, 1), "cos": (sp.cos, 1), "tan": (sp.tan, 1), "atan": (sp.atan, 1),
     "sinh": (sp.sinh, 1), "cosh": (sp.cosh, 1), "tanh": (sp.tanh, 1), "asinh": (sp.asinh, 1),
-    "erf": (sp.erf, 1), "abs": (sp.Abs, 1), "sign": (sp.sign, 1),
-    "max": (sp.Max, None), "min": (sp.Min, None),
+    "erf": (sp.erf, 1), "logcosh": (logcosh, 1), "abs": (sp.Abs, 1), "sign": (sp.sign, 1),
+    "max": (maximum, None), "min": (minimum, None),
     "relu": (_relu, 1), "sigmoid": (_sigmoid, 1), "softplus": (_softplus, 1),
 }  # fmt: skip
 OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -87,7 +90,7 @@ def parse(text: str) -> Any:
         ...
     sgdmodels.symbolic.grammar.FormulaError: formula "().__class__": cannot read "().__class__"; a formula is made of \
 numbers, names, + - * / **, u[j], sum(..., j), where(a > b, ..., ...) and exp, log, sqrt, sin, cos, tan, atan, sinh, \
-cosh, tanh, asinh, erf, abs, sign, max, min, relu, sigmoid, softplus
+cosh, tanh, asinh, erf, logcosh, abs, sign, max, min, relu, sigmoid, softplus
     """
     if not isinstance(text, str):
         raise FormulaError(f"a formula must be text, got {text!r}")
@@ -121,7 +124,20 @@ class _Reader:
         result = self._read(node, depth + 1)
         if result.has(sp.zoo, sp.oo, -sp.oo, sp.nan) or (result.is_number and not result.is_extended_real):
             raise self.refuse(node, f"its value is {result}, not a real number")
+        if any(max(abs(r.p), r.q).bit_length() > LARGEST_BITS for r in result.atoms(sp.Rational)):
+            raise self.refuse(node, "it has a number beyond 1e300")
         return result
+
+    def chain(self, node: ast.expr, depth: int) -> Any:
+        """a + b - c * ... without nesting: Python reads it as ((a + b) - c), as deep as it is long."""
+        links = []
+        while isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+            links.append((type(node.op), node.right))
+            node = node.left
+        value = self.read(node, depth)
+        for operator, right in reversed(links):
+            value = OPERATORS[operator](value, self.read(right, depth))
+        return value
 
     def _read(self, node: ast.expr, depth: int) -> Any:
         match node:
@@ -135,8 +151,8 @@ class _Reader:
                 return self.read(operand, depth)
             case ast.BinOp(left=left, op=ast.Pow(), right=right):
                 return self._power(node, self.read(left, depth), self.read(right, depth))
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-                return OPERATORS[type(op)](self.read(left, depth), self.read(right, depth))
+            case ast.BinOp(op=op) if type(op) in OPERATORS:
+                return self.chain(node, depth)
             case ast.BinOp(op=ast.BitXor()):
                 raise self.refuse(node, "write ** for a power")
             case ast.Subscript(value=ast.Name(id=name), slice=indices):
@@ -160,18 +176,21 @@ class _Reader:
     def _power(self, node: ast.expr, base: Any, exponent: Any) -> Any:
         if exponent.is_number and not (exponent.is_Rational and abs(exponent) <= LARGEST_EXPONENT):
             raise self.refuse(node, f"an exponent that is a number must lie between +-{LARGEST_EXPONENT}")
-        if base.is_number and exponent.is_number and not (base.is_Rational and max(abs(base.p), base.q) < LARGEST_BASE):
+        numbers = base.atoms(sp.Rational) if base.is_number and exponent.is_number else ()
+        if any(max(abs(r.p), r.q) >= LARGEST_BASE for r in numbers):
             raise self.refuse(node, f"a number to a power must be below {LARGEST_BASE}")
         return base**exponent
 
     def _entry(self, node: ast.expr, name: str, indices: ast.expr) -> Any:
         symbol = self._symbol(node, name)
+        if symbol == sp.pi:
+            raise self.refuse(node, "pi is a number")
         entries = indices.elts if isinstance(indices, ast.Tuple) else [indices]
         return sp.IndexedBase(symbol.name, real=True)[tuple(self._index(entry) for entry in entries)]
 
     def _index(self, node: ast.expr) -> Any:
         match node:
-            case ast.Name(id=name):
+            case ast.Name(id=name) if name != "pi":
                 return sp.Symbol(self._symbol(node, name).name, integer=True)
             case ast.Constant(value=int() as value) if not isinstance(value, bool) and 0 <= value < 10**9:
                 return sp.Integer(value)
@@ -181,14 +200,20 @@ class _Reader:
         if name == "sum":
             if len(arguments) < 2 or not all(isinstance(a, ast.Name) for a in arguments[1:]):
                 raise self.refuse(node, "a sum is sum(expression, j), or sum(expression, j, k)")
-            return total(self.read(arguments[0], depth), *[self._index(a) for a in arguments[1:]])
+            indices = [self._index(a) for a in arguments[1:]]
+            summand = self.read(arguments[0], depth)
+            inner = {limit[0] for s in summand.atoms(sp.Sum) for limit in s.limits}
+            if len({*indices} | inner) < len(indices) + len(inner):
+                raise self.refuse(node, "it sums over the same index twice: rename one of them")
+            return total(summand, *indices)
         if name == "where":
             return self._choice(node, arguments, depth)
         if name not in FUNCTIONS:
             raise self.refuse(node, f"there is no function {name}; there are {', '.join(FUNCTIONS)}, sum and where")
         function, count = FUNCTIONS[name]
-        if len(arguments) != count if count else len(arguments) < 2:
-            raise self.refuse(node, f"{name} takes {count or 'two or more'} argument{'' if count == 1 else 's'}")
+        if len(arguments) != count if count else not 2 <= len(arguments) <= LONGEST_CHOICE:
+            many = f"2 to {LONGEST_CHOICE}"
+            raise self.refuse(node, f"{name} takes {count or many} argument{'' if count == 1 else 's'}")
         return function(*[self.read(a, depth) for a in arguments])
 
     def _choice(self, node: ast.expr, arguments: list[ast.expr], depth: int) -> Any:

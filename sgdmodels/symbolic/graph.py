@@ -1,6 +1,8 @@
 """A formula with sums as a sequence of loops: every distinct sum becomes a node that is computed once.
 
-So does every transcendental function within a sum, since its derivative is needed later and mostly contains its value.
+So does every transcendental function, since its derivative is needed later and mostly contains its value; but not one
+in a branch of a choice, which must not be looked at where the other branch holds. Long products are made of shorter
+ones.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import sympy as sp
 from .indices import parts_of
 from .loss_formula import SMOOTH
 
-Shape = tuple[int, ...]
+LONGEST_PRODUCT = 6  # factors; of n factors there are n^2 second derivatives, of products of products far fewer
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,16 @@ def graph(expression: Any, word: Callable[[str], str] = str) -> Graph:
     return Graph(tuple(nodes.values()), root)
 
 
-def _lowered(e: Any, nodes: dict[Any, Node], within_sum: bool = False) -> Any:
+def _lowered(e: Any, nodes: dict[Any, Node], chosen: bool = False) -> Any:
     if isinstance(e, sp.Sum):
-        return _reference(_lowered(e.function, nodes, True), [limit[0] for limit in e.limits], nodes)
+        return _reference(_lowered(e.function, nodes, chosen), [limit[0] for limit in e.limits], nodes)
     if isinstance(e, sp.Indexed) or not e.args:
         return e
-    lowered = e.func(*[_lowered(argument, nodes, within_sum) for argument in e.args])
-    if within_sum and isinstance(lowered, SMOOTH) and lowered.has(sp.Indexed):
+    arguments = [_lowered(argument, nodes, chosen or isinstance(e, sp.Piecewise)) for argument in e.args]
+    while isinstance(e, sp.Mul) and len(arguments) > LONGEST_PRODUCT and not chosen:
+        arguments = [_reference(sp.Mul(*arguments[:2]), [], nodes), *arguments[2:]]
+    lowered = e.func(*arguments)
+    if isinstance(lowered, SMOOTH) and not chosen and not lowered.is_number:
         return _reference(lowered, [], nodes)
     return lowered
 

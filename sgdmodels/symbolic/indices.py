@@ -80,8 +80,23 @@ def partial(expression: Any, part: Any) -> Any:
     names = {p: sp.Dummy(f"part{k}", real=True) for k, p in enumerate(parts_of(expression))}
     if part not in names:
         return sp.S.Zero
-    slope = sp.diff(expression.xreplace(names), names[part]).replace(sp.DiracDelta, lambda *_: sp.S.Zero)
-    return slope.xreplace({name: p for p, name in names.items()})
+    return _slope(expression.xreplace(names), names[part]).xreplace({name: p for p, name in names.items()})
+
+
+def _slope(e: Any, symbol: Any) -> Any:
+    """d e / d symbol, with abs' = sign and sign' = 0: sympy's own rules for them are those of complex numbers."""
+    kinks = {}
+    for node in sp.preorder_traversal(e):
+        if isinstance(node, sp.Abs | sp.sign | sp.Heaviside) and symbol in node.free_symbols:
+            kinks[node] = sp.Dummy(real=True)
+    outer = e.xreplace(kinks)  # which replaces the outermost
+    slope = sp.diff(outer, symbol).replace(sp.DiracDelta, lambda *_: sp.S.Zero)
+    for node, name in kinks.items():
+        if isinstance(node, sp.Abs) and name in outer.free_symbols:
+            slope += sp.diff(outer, name) * sp.sign(node.args[0]) * _slope(node.args[0], symbol)
+    if any(power.exp.free_symbols for power in e.atoms(sp.Pow)):
+        slope = sp.powsimp(slope)  # w**D / w is no number at w = 0
+    return slope.xreplace({name: node for node, name in kinks.items()})
 
 
 def _terms(expression: Any, array: Any, indices: tuple[Any, ...]) -> list[Term]:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import numpy as np
+import sympy as sp
 
 from ..arguments import FloatArray
 from .loops import WORDS, Writer
-from .loss_formula import LossFormula, Shape
+from .loss_formula import PREDICTION, LossFormula, Shape
 
-OURS = re.compile(r"(i|(dir|out)_.*|(sum|dot|bar|bardot)_\d+)$")  # names that generated code gives
+OURS = re.compile(r"(i|(dir|out)_.*|(val|dot|bar|bardot)_\d+)$")  # names that generated code gives
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,24 @@ class Layout:
         """What a row of `inputs` holds."""
         return {name: shape for name, shape in self.formula.data.items() if name != self.target}
 
+    @cached_property
+    def _spelling(self) -> dict[str, str]:
+        """Arrays, scalars and indices -> identifiers, no two the same."""
+        formula = self.formula
+        sums = [s for e in (formula.loss, formula.predictor) if e is not None for s in e.atoms(sp.Sum)]
+        names = dict.fromkeys([*formula.shapes, *sorted(limit[0].name for s in sums for limit in s.limits)])
+        taken, spelled = {*names, PREDICTION.name}, {}
+        for name in names:
+            word = name
+            while word in WORDS or OURS.match(word) or (word != name and word in taken):
+                word += "_"
+            taken.add(word)
+            spelled[name] = word
+        return spelled
+
     def word(self, name: str) -> str:
-        """The identifier of an array or scalar in generated code."""
-        return f"{name}_" if name in WORDS or OURS.match(name) else name
+        """The identifier of an array, scalar or index in generated code."""
+        return self._spelling[name]
 
     @property
     def words(self) -> dict[str, str]:

@@ -10,10 +10,12 @@ from typing import Any
 
 import sympy as sp
 
+from .graph import LONGEST_PRODUCT
 from .indices import derivative, partial, parts_of
 from .layout import Layout
 from .loops import Loops, Sum, Writer
 from .loss_formula import PREDICTION
+from .zero import vanishes
 
 SOURCE = sp.IndexedBase("_source", real=True)  # the vector of data, or of sums of data, that a function works on
 SCALE, TOTAL = sp.symbols("_scale _total", real=True)  # no user's name starts with an underscore
@@ -43,13 +45,15 @@ def linear_form(layout: Layout) -> LinearForm | None:
         return None
     x = formula.array(next(iter(layout.columns)))
     taken = {*formula.shapes, *(limit[0].name for total in formula.predictor.atoms(sp.Sum) for limit in total.limits)}
-    letter = next(name for name in ("j", "k", "l", "m", "index") if name not in taken)
-    index = sp.Symbol(letter, integer=True)
+    letters = (f"{name}{number}" for number in ("", *range(1, 1000)) for name in "jklm")
+    index = sp.Symbol(next(name for name in letters if name not in taken), integer=True)
     weight = derivative(formula.predictor, x, index)
     at_zero = formula.predictor.replace(lambda e: isinstance(e, sp.Indexed) and e.base == x, lambda e: sp.S.Zero).doit()
     entries = weight.atoms(sp.Indexed)
     known = {sp.Symbol(name, real=True) for name in (*formula.parameters, *formula.constants)} | {index}
     pointwise = all(e.base != x and (e.indices == (index,) or all(i.is_Integer for i in e.indices)) for e in entries)
+    if len(parts_of(weight)) > LONGEST_PRODUCT:
+        return None
     scalars = set().union(*(part.free_symbols for part in parts_of(weight) if isinstance(part, sp.Symbol)))
     if at_zero != 0 or weight.has(sp.Sum, sp.KroneckerDelta) or not pointwise or not scalars <= known:
         return None
@@ -59,7 +63,7 @@ def linear_form(layout: Layout) -> LinearForm | None:
     constants = {sp.Symbol(name, real=True) for name in formula.constants}
     if formula.loss.has(sp.Indexed) or not offset.free_symbols <= {*moving, *constants}:
         return None
-    return LinearForm(weight, index, phi, offset) if sp.expand(formula.loss - phi - offset) == 0 else None
+    return LinearForm(weight, index, phi, offset) if vanishes(formula.loss - phi - offset) else None
 
 
 class LinearCode:
@@ -73,7 +77,7 @@ class LinearCode:
     def is_squared_error(self) -> bool:
         """Whether phi is (p - y)^2 / 2."""
         y = sp.Symbol(self.layout.target or "", real=True)
-        return bool(sp.expand(self.form.phi - (PREDICTION - y) ** 2 / 2) == 0)
+        return vanishes(self.form.phi - (PREDICTION - y) ** 2 / 2)
 
     def functions(self) -> dict[str, str]:
         """Name -> source."""
@@ -151,6 +155,7 @@ class LinearCode:
         sources = {}
         for name, e in (("point_loss", phi), ("slope", slope), ("bend", bend)):
             writer = Writer()
+            writer.names |= {"p", target}
             self.layout.open_constants(writer)
             Loops(writer, (), {}, self._words()).write([Sum("value", frozenset(), e, replaces=True)])
             writer.add(0, "return value")

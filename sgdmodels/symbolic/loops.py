@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,16 +47,35 @@ class Printer(PythonCodePrinter):  # type: ignore[misc]
         z = self._print(e.args[0])
         return f"(1.0 if {z} > 0.0 else (-1.0 if {z} < 0.0 else 0.0))"
 
+    def _print_Integer(self, e: Any) -> str:
+        return str(e.p) if abs(e.p) < EXACT else repr(float(e))
+
     def _print_sigmoid(self, e: Any) -> str:
-        return f"(0.5 + 0.5*math.tanh(0.5*{self._print(e.args[0])}))"
+        return f"(1.0/(1.0 + math.exp(-({self._print(e.args[0])}))))"
+
+    def _print_maximum(self, e: Any) -> str:
+        return f"max({', '.join(map(self._print, e.args))})"
+
+    def _print_minimum(self, e: Any) -> str:
+        return f"min({', '.join(map(self._print, e.args))})"
+
+    def _print_Pow(self, e: Any, rational: bool = False) -> str:
+        if e.exp.is_Integer and e.exp < 0:  # numba raises for 0.0**-1
+            return f"1.0/({self._print(sp.Pow(e.base, -e.exp, evaluate=False) if e.exp != -1 else e.base)})"
+        return str(super()._print_Pow(e, rational=rational))
+
+    def _print_logcosh(self, e: Any) -> str:
+        z = self._print(e.args[0])
+        return f"(abs({z}) + math.log1p(math.exp(-2.0*abs({z}))) - {math.log(2.0)!r})"
 
     def _print_softplus(self, e: Any) -> str:
         z = self._print(e.args[0])
         return f"(max({z}, 0.0) + math.log1p(math.exp(-abs({z}))))"
 
 
+EXACT = 2**53  # integers that a double holds, and compiled code takes
 PRINTER = Printer()
-SHARED = (sp.Function, sp.Pow, sp.Piecewise, sp.Max, sp.Min)  # worth a name of their own
+SHARED = (sp.Function, sp.Pow, sp.Piecewise)  # worth a name of their own
 
 
 @dataclass(frozen=True)
@@ -95,6 +115,7 @@ class Loops:
         self, writer: Writer, indices: Sequence[Any], ranges: Mapping[Any, str], words: Mapping[str, str]
     ) -> None:
         self.writer, self.indices, self.ranges, self.words = writer, tuple(indices), ranges, words
+        writer.names.update(str(index) for index in self.indices)
         self.statements: list[list[str]] = [[] for _ in range(len(self.indices) + 1)]
         self.known: dict[Any, Any] = {}
         self.levels: dict[Any, int] = {}
@@ -164,7 +185,7 @@ class Loops:
                     arguments.append(self._named(e.func(*numbers, *low)))
             return e.func(*arguments)
         if isinstance(e, SHARED) and not _small_power(e):
-            if isinstance(e, sp.Function) and not isinstance(e, sp.Piecewise | sp.Max | sp.Min):
+            if isinstance(e, sp.Function) and not isinstance(e, sp.Piecewise):
                 arguments = [self._named(a) for a in arguments]
             return self._named(e.func(*arguments))
         return e.func(*arguments)

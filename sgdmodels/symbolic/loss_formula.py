@@ -10,14 +10,21 @@ from typing import Any
 
 import sympy as sp
 
-from .functions import recognised, sigmoid, softplus
-from .grammar import FormulaError, parse, total
+from .functions import logcosh, maximum, minimum, recognised, sigmoid, softplus
+from .grammar import FUNCTIONS, FormulaError, parse, total
 
 PREDICTION = sp.Symbol("p", real=True)
 SMOOTH = (
-    sp.exp, sp.log, sp.sin, sp.cos, sp.tan, sp.atan, sp.sinh, sp.cosh, sp.tanh, sp.asinh, sp.erf, sigmoid, softplus,
+    sp.exp, sp.log, sp.sin, sp.cos, sp.tan, sp.atan, sp.sinh, sp.cosh, sp.tanh, sp.asinh, sp.erf,
+    sigmoid, softplus, logcosh,
 )  # fmt: skip
-KINKED = (sp.Abs, sp.sign, sp.Max, sp.Min, sp.Heaviside)
+ALGEBRA = (
+    sp.Add, sp.Mul, sp.Pow, sp.Sum, sp.Indexed, sp.IndexedBase, sp.Symbol, sp.Idx, sp.Tuple,
+    sp.Piecewise, sp.core.relational.Relational, sp.Number, sp.NumberSymbol,
+)  # fmt: skip
+_PAIR = sp.functions.elementary.piecewise.ExprCondPair
+LARGEST_NUMBER = 1e300
+KINKED = (sp.Abs, sp.sign, maximum, minimum, sp.Heaviside)
 Shape = tuple[int, ...]
 
 
@@ -62,8 +69,9 @@ def loss_formula(
     """
     names = [*parameters, *data, *constants]
     for name in names:
-        if not (name.isidentifier() and name.isascii()) or keyword.iskeyword(name) or name.startswith("_"):
-            raise FormulaError(f"names must be ASCII letters, digits and underscores, a letter first, got {name!r}")
+        _check_name(name)
+        if name in (*FUNCTIONS, "sum", "where", "pi"):
+            raise FormulaError(f"{name} has a meaning of its own in formulas; choose another name")
         if names.count(name) > 1:
             raise FormulaError(f"{name} is declared twice; parameters, data and constants need different names")
     if predictor is not None and "p" in names:
@@ -71,9 +79,10 @@ def loss_formula(
     read = _canonical(loss, "loss")
     read_predictor = None if predictor is None else _canonical(predictor, "predictor")
     formula = LossFormula(read, read_predictor, dict(parameters), dict(data), tuple(constants))
+    lengths: dict[Any, int] = {}
     for part, expression in (("loss", read), ("predictor", read_predictor)):
         if expression is not None:
-            _check(part, expression, formula)
+            _check_scope(part, expression, formula, {}, lengths)
     if read_predictor is not None and not read.has(PREDICTION):
         raise FormulaError(f"the loss {read} does not contain p, the prediction; write it in p, or drop the predictor")
     whole = _all_values(read_predictor) if read_predictor is not None else None
@@ -85,17 +94,40 @@ def _all_values(e: Any) -> Any:
     return e.replace(sp.Sum, lambda f, *limits: total(f, *[limit[0] for limit in limits]))
 
 
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not (name.isidentifier() and name.isascii()) or name.startswith("_"):
+        raise FormulaError(f"names must be ASCII letters, digits and underscores, a letter first, got {name!r}")
+    if keyword.iskeyword(name):
+        raise FormulaError(f"{name} is a word of Python; give it another name")
+
+
 def _canonical(given: Any, part: str) -> Any:
     """Real symbols, integer indices, sums from 0: two ways to write the same formula become equal."""
     if isinstance(given, str):
         return recognised(parse(given))
-    try:
-        expression = sp.sympify(given) if isinstance(given, int | float | sp.Basic) else None
-    except (TypeError, ValueError):
-        expression = None
-    if not isinstance(expression, sp.Expr):
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        given = sp.Rational(repr(given)) if given == given and abs(given) < LARGEST_NUMBER else sp.nan
+    if not isinstance(given, sp.Expr):
         raise FormulaError(f"the {part} must be a sympy expression or text, got {given!r}")
-    return recognised(_renamed(expression))
+    _check_nodes(part, given)
+    from_one = any(limit[1:2] == (1,) for s in given.atoms(sp.Sum) for limit in s.limits)
+    numbered = next((e for e in given.atoms(sp.Indexed) if any(i.is_Integer for i in e.indices)), None)
+    if from_one and numbered is not None:
+        raise FormulaError(f"{numbered} counts from 0, so let the sums start at 0, too: (j, 0, d - 1)")
+    return recognised(_renamed(given))
+
+
+def _check_nodes(part: str, e: Any) -> None:
+    """Every piece of the expression is of a kind that can be compiled."""
+    for node in sp.preorder_traversal(e):
+        known = isinstance(node, (*ALGEBRA, *SMOOTH, *KINKED, sp.Max, sp.Min, _PAIR)) or node in (sp.true, sp.false)
+        size = abs(node) if node.is_Number else 0
+        if not known or node.has(sp.I, sp.oo, sp.zoo, sp.nan) or size > LARGEST_NUMBER:
+            names = ", ".join(sorted(f.__name__.lower() for f in (*SMOOTH, *KINKED)))
+            raise FormulaError(
+                f"the {part} has {node}, which cannot be compiled; a formula is made of + - * / **, {names}, "
+                "Piecewise, and sums of entries of IndexedBase arrays"
+            )
 
 
 def _renamed(e: Any) -> Any:
@@ -104,12 +136,16 @@ def _renamed(e: Any) -> Any:
     if isinstance(e, sp.Indexed):
         return sp.IndexedBase(e.base.label.name, real=True)[tuple(_index(i, e) for i in e.indices)]
     if isinstance(e, sp.Symbol):
+        if any((e.is_positive, e.is_negative, e.is_nonnegative, e.is_nonpositive)):
+            raise FormulaError(f"{e} has a sign in sympy that nothing enforces; declare it without, or as real=True")
         return sp.Symbol(e.name, real=True)
-    return e.func(*map(_renamed, e.args)) if e.args else e
+    kind = {sp.Max: maximum, sp.Min: minimum}.get(e.func, e.func)
+    return kind(*map(_renamed, e.args)) if e.args else e
 
 
 def _index(i: Any, entry: Any) -> Any:
     if isinstance(i, sp.Symbol | sp.Idx):
+        _check_name(str(i))
         return sp.Symbol(str(i), integer=True)
     if isinstance(i, sp.Integer) and i >= 0:
         return i
@@ -117,48 +153,44 @@ def _index(i: Any, entry: Any) -> Any:
 
 
 def _range(e: Any, limit: Any) -> tuple[Any, Any, Any]:
-    """Sums run over all values, written from 0 or from 1; if their number is given, it is kept and checked later."""
-    if len(limit) != 3 or limit[1] not in (0, 1):
+    """Sums run over all values, from 0 to d - 1 or from 1 to d; d is a number or a symbol, and checked later."""
+    count = limit[2] - limit[1] + 1 if len(limit) == 3 else None
+    indices = {index for s in e.atoms(sp.Sum) for index, *_ in s.limits}
+    if count is None or limit[1] not in (0, 1) or not (count.is_Integer or count.is_Symbol) or count in indices:
         raise FormulaError(f"cannot read {e}: a sum runs over all values of its index; write ({limit[0]}, 1, d)")
-    if limit[1] == 1 and any(i.is_Integer for entry in e.function.atoms(sp.Indexed) for i in entry.indices):
-        raise FormulaError(f"cannot read {e}: with entries such as u[0] in it, let the sum start at 0")
-    index = _index(limit[0], e)
-    count = limit[2] - limit[1] + 1
-    return index, 0, (count if count.is_Integer else sp.Symbol(f"n_{index}", integer=True, positive=True)) - 1
+    return _index(limit[0], e), 0, count - 1
 
 
-def _check(part: str, e: Any, formula: LossFormula) -> None:
-    """Names, numbers of indices, functions and ranges."""
-    for node in sp.preorder_traversal(e):
-        known = isinstance(node, sp.Add | sp.Mul | sp.Pow | sp.Sum | sp.Indexed | sp.IndexedBase | sp.Symbol | sp.Tuple)
-        known = known or isinstance(node, sp.Piecewise | sp.core.relational.Relational | sp.Number | sp.NumberSymbol)
-        known = known or isinstance(node, (*SMOOTH, *KINKED)) or node in (sp.true, sp.false) or isinstance(node, _PAIR)
-        if not known or node.has(sp.I, sp.oo, sp.zoo, sp.nan):
-            raise FormulaError(
-                f"the {part} has {node}, which cannot be compiled; a formula is made of + - * / **, sums and "
-                + ", ".join(sorted(f.__name__.lower() for f in (*SMOOTH, *KINKED)))
-            )
-    _check_scope(part, e, formula, {})
+Sizes = dict[Any, int | None]
 
 
-_PAIR = sp.functions.elementary.piecewise.ExprCondPair
+def _check_scope(part: str, e: Any, formula: LossFormula, sizes: Sizes, lengths: dict[Any, int]) -> None:
+    """Names, numbers of indices, ranges.
 
-
-def _check_scope(part: str, e: Any, formula: LossFormula, sizes: dict[Any, int | None]) -> None:
-    """`sizes`: the indices that are summed over here, with their number of values once an array has told it."""
+    sizes: the indices that are summed over here, with their number of values once an array has told it. lengths: what
+    the symbols in the ranges of sums stand for.
+    """
     if isinstance(e, sp.Sum):
-        inner = {**sizes, **{limit[0]: None for limit in e.limits}}
-        for limit in e.limits:
-            if limit[0].name in formula.shapes:
-                raise FormulaError(f"{limit[0]} is an index in {e} and a name in parameters, data or constants")
-            if limit[0] in sizes:
-                raise FormulaError(f"the {part} sums over {limit[0]} within a sum over {limit[0]}: rename one of them")
-        _check_scope(part, e.function, formula, inner)
-        for limit in e.limits:
-            if inner[limit[0]] is None:
-                raise FormulaError(f"cannot tell the range of {limit[0]} in {e}: no array in it has this index")
-            if limit[2].is_Integer and limit[2] + 1 != inner[limit[0]]:
-                raise FormulaError(f"{e} has {limit[2] + 1} terms, but {limit[0]} has {inner[limit[0]]} values")
+        own = [limit[0] for limit in e.limits]
+        for index in own:
+            if index.name in formula.shapes:
+                raise FormulaError(f"{index} is an index in {e} and a name in parameters, data or constants")
+            if index in sizes or own.count(index) > 1:
+                raise FormulaError(f"the {part} sums over {index} within a sum over {index}: rename one of them")
+        inner = {**sizes, **dict.fromkeys(own)}
+        _check_scope(part, e.function, formula, inner, lengths)
+        for index, _, last in e.limits:
+            size = inner[index]
+            if size is None:
+                raise FormulaError(f"cannot tell the range of {index} in {e}: no array in it has this index")
+            count = last + 1
+            wanted = size
+            if count.is_Integer:
+                wanted = int(count)
+            elif count.name != f"n_{index}":  # which stands for all values, however many
+                wanted = lengths.setdefault(count, size)
+            if wanted != size:
+                raise FormulaError(f"{e} has {count} = {wanted} terms, but {index} has {size} values")
         sizes.update({index: inner[index] for index in sizes})
         return
     if isinstance(e, sp.Indexed):
@@ -172,10 +204,10 @@ def _check_scope(part: str, e: Any, formula: LossFormula, sizes: dict[Any, int |
             shape = formula.shapes[e.name]
             raise FormulaError(f"{e.name} is an array of shape {shape}: write {e.name}[j] in the {part}")
     for argument in e.args:
-        _check_scope(part, argument, formula, sizes)
+        _check_scope(part, argument, formula, sizes, lengths)
 
 
-def _check_entry(part: str, e: Any, formula: LossFormula, sizes: dict[Any, int | None]) -> None:
+def _check_entry(part: str, e: Any, formula: LossFormula, sizes: Sizes) -> None:
     name = e.base.label.name
     _check_declared(part, name, formula)
     shape = formula.shapes[name]

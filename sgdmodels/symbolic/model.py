@@ -36,6 +36,7 @@ from .sample_code import SampleCode
 from .typeset import text
 
 SQUARED = "(p - y)**2/2"
+LARGEST_RANK = 4
 
 
 class SymbolicModel(Model):
@@ -67,9 +68,10 @@ class SymbolicModel(Model):
         predictor: Any = None,
         constants: Mapping[str, float] | None = None,
     ) -> None:
-        shapes = {name: _shape(name, shape) for name, shape in parameters.items()}
-        arrays = _arrays(data or {})
-        values = {name: real(name, value, low=-np.finfo(float).max) for name, value in (constants or {}).items()}
+        shapes = {name: _shape(name, shape) for name, shape in _named("parameters", parameters).items()}
+        arrays = _arrays(_named("data", data or {}))
+        given = _named("constants", constants or {})
+        values = {name: real(name, value, low=-np.finfo(float).max) for name, value in given.items()}
         rows = {name: array.shape[1:] for name, array in arrays.items()}
         self.formula: LossFormula = loss_formula(loss, shapes, rows, predictor, values)
         if not shapes:
@@ -77,7 +79,7 @@ class SymbolicModel(Model):
         self.samples = len(next(iter(arrays.values()))) if arrays else 1
         self.dim = sum(prod(shape) for shape in shapes.values())
         self._known: dict[str, FloatArray] = {**arrays, **{name: np.array(value) for name, value in values.items()}}
-        self._regularity = Regularity(self.formula, self._known)
+        self._regularity = Regularity(self.formula, self._known, values)
         self._regularity.check_data()
         layout = Layout(self.formula)
         form = linear_form(layout)
@@ -109,9 +111,12 @@ class SymbolicModel(Model):
         """
         array = float_array("inputs", inputs, ("samples", "features"))
         names = [str(w) for w in weights]
+        if len({*names, str(feature)}) < len(names) + 1:
+            raise FormulaError(f"weights and feature need different names, got {', '.join([*names, str(feature)])}")
         if "y" in (*names, str(feature)):
             raise FormulaError("y is the target; give the weight or feature of this name another one")
-        letter = next(name for name in ("j", "k", "l", "m", "index") if name not in (*names, str(feature)))
+        letters = (f"{name}{number}" for number in ("", *range(1, 1000)) for name in "jklm")
+        letter = next(name for name in letters if name not in (*names, str(feature), *(constants or ())))
         index = sp.Symbol(letter, integer=True)
         scalar = parse(psi) if isinstance(psi, str) else sp.sympify(psi) if isinstance(psi, sp.Expr) else None
         if scalar is None:
@@ -148,7 +153,7 @@ class SymbolicModel(Model):
 
     def check_point(self, theta: ArrayLike, derivatives: int = 2) -> None:
         """Raise InvalidArgument if a sample's loss has no value, or fewer than so many derivatives, at theta."""
-        self._regularity.check(self._named(self.check_parameters("theta", theta)), derivatives)
+        self._regularity.check(self._parts(self.check_parameters("theta", theta)), derivatives)
 
     def sample_losses(self, theta: ArrayLike) -> FloatArray:
         self.check_point(theta, 0)
@@ -201,9 +206,9 @@ class SymbolicModel(Model):
 
     def _at(self, theta: ArrayLike) -> dict[str, FloatArray]:
         """Every array by name."""
-        return {**self._known, **self._named(self.check_parameters("theta", theta))}
+        return {**self._known, **self._parts(self.check_parameters("theta", theta))}
 
-    def _named(self, point: FloatArray) -> dict[str, FloatArray]:
+    def _parts(self, point: FloatArray) -> dict[str, FloatArray]:
         """The parameters by name."""
         named, start = {}, 0
         for name, shape in self.formula.parameters.items():
@@ -246,9 +251,18 @@ def _kernels(source: str, linear: bool) -> LossKernels:
     return family_kernels(**functions, point_loss=point)
 
 
+def _named(argument: str, given: Any) -> dict[str, Any]:
+    """A mapping by names, which may be given as sympy symbols."""
+    if not isinstance(given, Mapping) or not all(isinstance(k, str | sp.Symbol | sp.IndexedBase) for k in given):
+        raise InvalidArgument(f"{argument} must map names to values, such as {{'u': ...}}, got {given!r:.200}")
+    return {str(name): value for name, value in given.items()}
+
+
 def _shape(name: str, shape: Any) -> tuple[int, ...]:
     """A parameter's shape as a tuple of positive sizes."""
-    sizes = (shape,) if np.ndim(shape) == 0 else tuple(shape)
+    sizes = tuple(shape) if isinstance(shape, Sequence) and not isinstance(shape, str) else (shape,)
+    if len(sizes) > LARGEST_RANK:
+        raise InvalidArgument(f"{name} has {len(sizes)} dimensions; at most {LARGEST_RANK} are possible")
     return tuple(integer(f"the shape of {name}", size, 1) for size in sizes)
 
 
@@ -256,8 +270,13 @@ def _arrays(data: Mapping[str, ArrayLike]) -> dict[str, FloatArray]:
     """Checked data: at least one sample, as many in every array."""
     arrays: dict[str, FloatArray] = {}
     for name, given in data.items():
-        axes = ("samples", "j", "k", "l")[: max(1, np.ndim(given))]
-        arrays[name] = float_array(name, given, axes)
+        try:
+            rank = np.ndim(given)
+        except ValueError:  # ragged: float_array says so
+            rank = 1
+        if rank > LARGEST_RANK:
+            raise InvalidArgument(f"{name} has {rank} dimensions; at most {LARGEST_RANK} are possible, samples first")
+        arrays[name] = float_array(name, given, ("samples", "j", "k", "l")[: max(1, rank)])
     counts = {name: len(array) for name, array in arrays.items()}
     if len(set(counts.values())) > 1:
         raise InvalidArgument(f"all data must have the same number of samples as their first axis, got {counts}")

@@ -5,28 +5,41 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 
 from ..errors import SgdmodelsError
-from .closed_form import ClosedForm
-from .derive import contents, derive
+from . import prose
+from .closed_form import ClosedForm, latex
+from .derive import CHAPTERS, LOSSES, contents, derive
+from .forms import loss_quantities
+from .forms.losses import FAMILIES
 
-INTRODUCTION = """# Closed forms
+TITLE = "Closed forms"
+INTRODUCTION = r"""
+Every formula below is derived by computer algebra (sympy) when this page is made, and compared with an independent
+numerical route by the tests. A formula with sums over samples or features is proven for small numbers of them (two
+samples and two features for the built-in losses), and checked numerically for others. `sgdmodels derive NAME` prints a
+formula or a topic, `--latex` as LaTeX, `--check` with its comparison; `sgdmodels.symbolic.derive(NAME)` returns objects
+with `expression`, `latex()`, `text()`, `lambdify()` and `check()`.
 
-Every formula below is derived and proven by computer algebra (sympy) when this page is made, and compared with an
-independent numerical route by the tests. `sgdmodels derive NAME` prints one, `--latex` as LaTeX, `--check` with its
-comparison; `sgdmodels.symbolic.derive(NAME)` returns it as an object with `expression`, `latex()`, `text()`,
-`lambdify()` and `check()`.
-
-$n$ samples, loss $L = \\frac1n\\sum_i l_i$, gradients $g_i$, Hessians $H_i$, means $\\bar g$, $\\bar H$; a batch $B$ of
-$b$ samples with mean gradient $g_B$ and mean Hessian $H_B$; step size $\\eta$, momentum $\\beta$. Sums without limits
-run over all values of their index. $c_2$, $c_3$: sampling coefficients, the first forms of the page.
+$n$ samples, loss $L = \frac1n\sum_i l_i$, gradients $g_i$, Hessians $H_i$, means $\bar g$, $\bar H$; a batch $B$ of
+$b$ samples with mean gradient $g_B$ and mean Hessian $H_B$; step size $\eta$, momentum $\beta$. Sums without limits
+run over all values of their index. $c_2$, $c_3$: sampling coefficients, the first forms of the page. A named part of
+a formula is shown where a topic first uses it, and again where it changes.
 """
+HEADINGS = {  # of topics whose names would repeat that of the chapter, or are not written as words
+    "diagonal_networks": "Curvature",
+    "diagonal_batches": "Batches",
+    "diagonal_invariants": "Invariants",
+    "self_stabilisation": "The cubic model",
+    "modified_sde": "Modified SDE",
+    "two_parameter_models": "Two-parameter models",
+}
 TEX_HEAD = r"""\documentclass[10pt]{article}
 \usepackage[a4paper,margin=2cm]{geometry}
 \usepackage{amsmath,amssymb,graphicx}
@@ -42,6 +55,7 @@ TEX_HEAD = r"""\documentclass[10pt]{article}
 \maketitle
 """
 Book = Mapping[str, Mapping[str, tuple[ClosedForm, ...]]]
+Shown = dict[str, str]  # a named part -> the equation last printed for it in a topic
 
 
 class PdfLatexFailed(SgdmodelsError, RuntimeError):
@@ -64,47 +78,74 @@ def book(names: Iterable[str] = ()) -> Book:
 
 def markdown(chapters: Book) -> str:
     """The document as Markdown with LaTeX between dollar signs."""
-    lines = [INTRODUCTION]
+    lines = [f"# {TITLE}", "", prose.markdown(INTRODUCTION), ""]
     for chapter, topics in chapters.items():
-        lines.append(f"* **{chapter}**: " + ", ".join(f"[{_words(t)}](#{_anchor(chapter, t)})" for t in topics))
+        lines.append(f"* **{chapter}**: " + ", ".join(f"[{_heading(t)}](#{_anchor(chapter, t)})" for t in topics))
     for chapter, topics in chapters.items():
         lines.append(f"\n## {chapter}")
+        lines += ["", prose.markdown(_doc(loss_quantities))] if chapter == LOSSES else []
         for topic, forms in topics.items():
-            lines.append(f'\n### <a id="{_anchor(chapter, topic)}"></a>{_words(topic)}')
-            lines += [_markdown_form(form) for form in forms]
+            lines.append(f'\n### <a id="{_anchor(chapter, topic)}"></a>{_heading(topic)}\n')
+            lines.append(prose.markdown(_introduction(chapter, topic)))
+            shown: Shown = {}
+            lines += [_markdown_form(form, shown) for form in forms]
     return "\n".join(lines) + "\n"
 
 
-def _markdown_form(form: ClosedForm) -> str:
-    equations = "\n\n".join(f"$$\n{equation}\n$$" for equation in form.equations())
-    facts = [f"Assumes: {'; '.join(form.assumptions)}."] if form.assumptions else []
-    facts += [f"Checked against: {form.route}, to {form.tolerance:.0e}.", f"Source: {form.reference}."]
-    return f"\n**{_escaped(form.title)}** (`{form.name}`). {_escaped(form.statement)}\n\n{equations}\n\n" + _escaped(
-        " ".join(facts)
-    )
+def _markdown_form(form: ClosedForm, shown: Shown) -> str:
+    equations = "".join(f"$$\n{equation}\n$$\n\n" for equation in _equations(form, shown))
+    head = f"**{prose.markdown_words(form.title)}** (`{form.name}`). {prose.markdown(form.statement)}"
+    return f"\n{head}\n\n{equations}{prose.markdown(_facts(form))}"
 
 
 def tex(chapters: Book) -> str:
     """The document as LaTeX."""
-    lines = [TEX_HEAD, _tex_text(INTRODUCTION.split("\n\n", 1)[1])]
+    lines = [TEX_HEAD, prose.tex(INTRODUCTION)]
     for chapter, topics in chapters.items():
         lines.append(rf"\section*{{{chapter}}}")
+        lines += [prose.tex(_doc(loss_quantities))] if chapter == LOSSES else []
         for topic, forms in topics.items():
-            lines.append(rf"\subsection*{{{_words(topic)}}}")
-            lines += [_tex_form(form) for form in forms]
+            lines.append(rf"\subsection*{{{_heading(topic)}}}")
+            lines.append(prose.tex(_introduction(chapter, topic)))
+            shown: Shown = {}
+            lines += [_tex_form(form, shown) for form in forms]
     return "\n".join([*lines, r"\end{document}", ""])
 
 
-def _tex_form(form: ClosedForm) -> str:
+def _tex_form(form: ClosedForm, shown: Shown) -> str:
+    equations = "\n".join(map(prose.display, _equations(form, shown)))
+    head = rf"\textbf{{{prose.tex_words(form.title)}}} ({prose.typewriter(form.name)}). {prose.tex(form.statement)}"
+    return f"\n{head}\n{equations}\n{{\\small {prose.tex(_facts(form))}}}\n"
+
+
+def _introduction(chapter: str, topic: str) -> str:
+    """What defines a topic: the text of its module, or the losses it is about."""
+    if chapter != LOSSES:
+        return _doc(next(m for m in CHAPTERS[chapter] if m.__name__.endswith(f".{topic}")))
+    parts = []
+    for family in FAMILIES[topic]:
+        rest = f" What is shown of {family.shown} holds for the other factors too." if family.shown else ""
+        parts.append(f"Forms `{family.prefix}_...`: {family.words}.{rest}\n\n.. math:: {family.definition}")
+    return "\n\n".join(parts)
+
+
+def _doc(module: ModuleType) -> str:
+    return module.__doc__ or ""
+
+
+def _equations(form: ClosedForm, shown: Shown) -> Iterator[str]:
+    """The equation, and those of its parts that have not been shown since their names meant something else."""
+    first, *parts = form.equations()
+    yield first
+    for (symbol, _), part in zip(form.where, parts, strict=True):
+        if shown.get(latex(symbol)) != part:
+            shown[latex(symbol)] = part
+            yield part
+
+
+def _facts(form: ClosedForm) -> str:
     facts = [f"Assumes: {'; '.join(form.assumptions)}."] if form.assumptions else []
-    facts += [f"Checked against: {form.route}, to {form.tolerance:.0e}.", f"Source: {form.reference}."]
-    equations = "\n".join(
-        rf"\begin{{equation*}}\resizebox{{\ifdim\width>\linewidth\linewidth\else\width\fi}}{{!}}"
-        rf"{{$\displaystyle {equation}$}}\end{{equation*}}"
-        for equation in form.equations()
-    )
-    title = rf"\textbf{{{_tex_text(form.title)}}} (\texttt{{{_tex_text(form.name)}}})."
-    return f"\n{title} {_tex_text(form.statement)}\n{equations}\n{{\\small {_tex_text(' '.join(facts))}}}\n"
+    return " ".join([*facts, f"Checked against: {form.route}, to {form.tolerance:.0e}.", f"Source: {form.reference}."])
 
 
 def write(path: Path, chapters: Book) -> None:
@@ -132,38 +173,12 @@ def _pdf(source: str) -> bytes:
         return made.read_bytes()
 
 
-def _words(topic: str) -> str:
-    return topic.replace("_", " ").capitalize()
+def _heading(topic: str) -> str:
+    return HEADINGS.get(topic, topic.replace("_", " ").capitalize())
 
 
 def _anchor(chapter: str, topic: str) -> str:
     return f"{chapter}-{topic}".lower().replace(" ", "-").replace("_", "-")
-
-
-def _escaped(text: str) -> str:
-    """Plain words in Markdown: what would be emphasis, code or a table's border is not."""
-    return re.sub(r"([\\*_|<>\[\]`$])", r"\\\1", text)
-
-
-def _tex_text(text: str) -> str:
-    """Plain words, with mathematics between dollar signs and code between backquotes, in LaTeX."""
-    special = {
-        "\\": r"\textbackslash{}",
-        "^": r"\^{}",
-        "~": r"\~{}",
-        "|": r"\textbar{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-    }
-    pieces = re.split(r"(\$[^$]*\$|`[^`]*`)", text)
-    out = []
-    for piece in pieces:
-        if piece.startswith("$"):
-            out.append(piece)
-            continue
-        escaped = "".join(special.get(c, "\\" + c if c in "_%#&{}$" else c) for c in piece.strip("`"))
-        out.append(rf"\texttt{{{escaped}}}" if piece.startswith("`") else escaped)
-    return "".join(out)
 
 
 if __name__ == "__main__":

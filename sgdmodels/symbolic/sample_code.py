@@ -24,7 +24,7 @@ HEADS = {
 SCALE = sp.Symbol("_scale", real=True)  # no user's name starts with an underscore
 # What a node has: its value, the value's change along the direction, the loss's derivative in it, that one's change.
 VALUE, DOT, BAR, BARDOT = "", "_dot", "_bar", "_bardot"
-WORDS_OF = {VALUE: "sum", DOT: "dot", BAR: "bar", BARDOT: "bardot"}
+WORDS_OF = {VALUE: "val", DOT: "dot", BAR: "bar", BARDOT: "bardot"}
 
 
 class SampleCode:

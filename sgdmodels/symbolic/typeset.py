@@ -1,8 +1,8 @@
 r"""LaTeX and plain text of formulas, as this project writes them.
 
 Sums run over all values of their index, so that only the index is shown: :math:`\sum_{j} u_{j} x_{ij}`. Fractions of
-numbers and sample averages stand in front of what they multiply, sums at the end of a product. The LaTeX is what
-MathJax, KaTeX and matplotlib's mathtext have in common.
+numbers and sample averages stand in front of what they multiply, sums at the end of a product. The LaTeX is for
+LaTeX, MathJax and KaTeX; matplotlib's mathtext knows no ``\tfrac``, matrices or cases.
 """
 
 # ruff: noqa: N802 - sympy finds printing methods by these names
@@ -175,6 +175,15 @@ class _Latex(LatexPrinter):  # type: ignore[misc]
             return str(super()._print_Symbol(expr, style))
         return base + above + (f"_{{{','.join(below)}}}" if below else "")
 
+    def _print_Piecewise(self, expr: Any) -> str:
+        """A choice by the truth of a name is one with it or without it."""
+        (value, condition), *rest = expr.args
+        if len(rest) != 1 or not isinstance(condition, sp.Symbol):
+            return str(super()._print_Piecewise(expr))
+        one, other = self._print(value), self._print(rest[0][0])
+        cases = rf"{one} & \text{{with {condition}}} \\ {other} & \text{{without {condition}}}"
+        return rf"\begin{{cases}} {cases} \end{{cases}}"
+
     def _print_KroneckerDelta(self, expr: Any, exp: str | None = None) -> str:
         return rf"\delta_{{{''.join(self._print(index) for index in expr.args)}}}"
 
@@ -192,10 +201,10 @@ class _Text(StrPrinter):  # type: ignore[misc]
     def _print_Abs(self, expr: Any) -> str:
         return f"abs({self._print(expr.args[0])})"
 
-    def _print_Max(self, expr: Any) -> str:
+    def _print_maximum(self, expr: Any) -> str:
         return f"max({', '.join(map(self._print, expr.args))})"
 
-    def _print_Min(self, expr: Any) -> str:
+    def _print_minimum(self, expr: Any) -> str:
         return f"min({', '.join(map(self._print, expr.args))})"
 
     def _print_Piecewise(self, expr: Any) -> str:

@@ -16,14 +16,14 @@ from .smoothness import conditions
 from .typeset import with_sample_index
 
 DECLARED = re.compile(r"([A-Za-z]\w*)(?:\[([^\]]*)\])?$", re.ASCII)
-PRIMES = (101, 103, 107, 109, 113, 127, 131, 137)
+PRIMES = (1000003, 1000033, 1000037, 1000039, 1000081, 1000099, 1000117, 1000121)  # lengths that nobody writes
 
 
 def declared(text: str, sizes: dict[str, int]) -> dict[str, Shape]:
     """Arrays declared as "u[d] w[K, d] a": name -> shape. Each letter is one length, kept in `sizes`.
 
     >>> declared("u[d] w[K, d] a", {})
-    {'u': (101,), 'w': (103, 101), 'a': ()}
+    {'u': (1000003,), 'w': (1000033, 1000003), 'a': ()}
     """
     shapes: dict[str, Shape] = {}
     for word in re.sub(r",\s+", ",", text.strip()).split():
@@ -35,7 +35,7 @@ def declared(text: str, sizes: dict[str, int]) -> dict[str, Shape]:
         letters = [letter.strip() for letter in match[2].split(",")] if match[2] is not None else []
         shape = []
         for letter in letters:
-            if letter.isdigit() and 0 < int(letter) < 10**6:
+            if letter.isdigit() and 0 < int(letter) < PRIMES[0]:
                 shape.append(int(letter))
             elif letter.isidentifier() and len(sizes) < len(PRIMES):
                 shape.append(sizes.setdefault(letter, PRIMES[len(sizes)]))

@@ -1,10 +1,22 @@
 r"""Second moments with additive noise on quadratics, and lower bounds for the mean-square sharpness.
 
-For losses without a common minimum, batch gradients are h x - xi: mean and second moment then obey one linear system
-together. If all Hessians are the same, :math:`S = (I-\eta H)S(I-\eta H) + \eta^2\Sigma` gives the stationary covariance
-entry by entry. The bounds are Rayleigh quotients :math:`\langle X, D(X)\rangle / \langle X, C(X)\rangle` of the pencil
-of `second_moments`, at the projection on the top eigenvector and at the identity. Sources: Mandt, Hoffman and Blei
-2017 for covariances; Mulayoff and Michaeli 2024 for the pencil.
+For losses without a common minimum the batch gradient in one dimension is :math:`hx - \xi`, and a step is
+
+.. math:: x^+ = (1 - \eta h)x + \eta\xi, \qquad \mathbb{E}x^+ = (1 - \eta a)\,\mathbb{E}x + \eta m,
+
+with h of mean a and variance :math:`s^2`, :math:`\xi` of mean m and variance :math:`\sigma^2`: mean and second moment
+obey one linear system together. If all samples have the Hessian H and batch gradients have the covariance
+:math:`\Sigma`, the stationary covariance S of the parameters solves
+
+.. math:: S = (I-\eta H)\,S\,(I-\eta H) + \eta^2\Sigma
+
+entry by entry. The bounds for the mean-square sharpness are Rayleigh quotients
+
+.. math:: S_{\mathrm{ms}} \ge \frac{\langle X, D(X)\rangle}{\langle X, C(X)\rangle}, \qquad
+          C(X) = \tfrac12(\bar HX + X\bar H), \quad D(X) = \mathbb{E}[H_BXH_B],
+
+at the projection on the top eigenvector and at the identity. Sources: Mandt, Hoffman and Blei 2017 for covariances;
+Mulayoff and Michaeli 2024 for C and D.
 """
 
 from __future__ import annotations
@@ -23,46 +35,96 @@ from .second_moments import INTERPOLATION, MOMENTS, eta, kronecker_pencil, lam1,
 
 a, s, sigma = sp.symbols("a s sigma", positive=True)
 kappa = sp.Symbol("kappa", real=True)
-c2 = sp.Symbol("c2", nonnegative=True)
+c2 = sp.Symbol("c_2", nonnegative=True)
+m, mean, square = sp.symbols("m mu q", real=True)
+NEXT = ("E[x+^2]", r"\mathbb{E}[(x^+)^2]")
+AFFINE = (
+    "one dimension, batch gradient h x - xi; mu = E[x], q = E[x^2]",
+    "h of mean a and variance s^2, xi of mean m and variance sigma^2, Cov(h, xi) = kappa",
+)
+RECURSION_ARGUMENTS = (eta, a, s, m, sigma, kappa, mean, square)
+
+
+def random_affine(rng: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, tuple[float, ...]]:
+    """(probabilities, h and xi of every batch, atoms of a law of x, what the recursion takes, the step size first)."""
+    hs, xis, size = rng.exponential(size=5), rng.normal(size=5), float(rng.uniform(0.1, 1))
+    (hb, chances), (xb, _) = batch_means(hs, 2), batch_means(xis, 2)
+    errors = rng.normal(size=7)
+    spread = float(np.cov(hb, xb, bias=True)[0, 1])
+    laws = hb.mean(), hb.std(), xb.mean(), xb.std(), spread, errors.mean(), (errors**2).mean()
+    return chances, hb, xb, errors, (size, *(float(law) for law in laws))
 
 
 def affine_second_moment() -> ClosedForm:
     """Square x+ = (1 - eta h) x + eta xi and average, with E[h xi] = kappa + a m and E[xi^2] = sigma^2 + m^2."""
     x, h, xi = sp.symbols("x h xi")
-    m, first, second = sp.symbols("m mu q", real=True)
     noise = {(0, 0): 1, (1, 0): a, (2, 0): a**2 + s**2, (0, 1): m, (1, 1): kappa + a * m, (0, 2): sigma**2 + m**2}
-    errors = (1, first, second)
+    errors = (1, mean, square)
     terms = sp.Poly(sp.expand(((1 - eta * h) * x + eta * xi) ** 2), h, xi, x).terms()
     derived = sum(value * noise[i, j] * errors[k] for (i, j, k), value in terms)
     shrink = 1 - eta * a
     shown = (
-        (shrink**2 + eta**2 * s**2) * second + 2 * eta * (m * shrink - eta * kappa) * first + eta**2 * (sigma**2 + m**2)
+        (shrink**2 + eta**2 * s**2) * square + 2 * eta * (m * shrink - eta * kappa) * mean + eta**2 * (sigma**2 + m**2)
     )
 
     def compare(formula: Formula, rng: np.random.Generator) -> tuple[Any, Any]:
-        hs, xis, size = rng.exponential(size=5), rng.normal(size=5), float(rng.uniform(0.1, 1))
-        (hb, chances), (xb, _) = batch_means(hs, 2), batch_means(xis, 2)
-        errors = rng.normal(size=7)  # a law with seven atoms
-        truth = chances @ ((1 - size * hb[:, None]) * errors + size * xb[:, None]) ** 2
-        spread = float(np.cov(hb, xb, bias=True)[0, 1])
-        laws = hb.mean(), hb.std(), xb.mean(), xb.std(), spread, errors.mean(), (errors**2).mean()
-        return formula(size, *laws), truth.mean()
+        chances, hb, xb, errors, numbers = random_affine(rng)
+        truth = chances @ ((1 - numbers[0] * hb[:, None]) * errors + numbers[0] * xb[:, None]) ** 2
+        return formula(*numbers), truth.mean()
 
     return ClosedForm(
         name="affine_second_moment",
         title="Second-moment recursion of SGD in one dimension",
         statement="Noise of the Hessian, noise of the gradient and their covariance enter the next second moment, "
         "together with the mean, which goes by mu+ = (1 - eta a) mu + eta m.",
-        quantity="E[x+^2]",
-        quantity_latex=r"\mathbb{E}[(x^+)^2]",
+        quantity=NEXT[0],
+        quantity_latex=NEXT[1],
         expression=proven(derived, shown),
-        arguments=(eta, a, s, m, sigma, kappa, first, second),
+        arguments=RECURSION_ARGUMENTS,
         assumptions=(
-            "one dimension, batch gradient h x - xi, batch independent of x; mu = E[x], q = E[x^2]",
-            "h of mean a and variance s^2, xi of mean m and variance sigma^2, Cov(h, xi) = kappa",
+            *AFFINE,
+            "batch independent of x",
         ),
         reference="Mandt, Hoffman and Blei 2017 for s = 0",
         route="the step of every batch from every atom of a random law",
+        compare=compare,
+    )
+
+
+def noisy_gd_second_moment() -> ClosedForm:
+    """Average over the Gaussian noise the square of the mean step plus noise of variance Var(h x - xi) at x."""
+    x, normal, size = sp.symbols("x z v")  # size: the standard deviation of the batch gradient at x
+    step = x - eta * (a * x - m) - eta * size * normal
+    of_normal = {0: 1, 1: 0, 2: 1}
+    averaged = sum(value * of_normal[k] for (k,), value in sp.Poly(sp.expand(step**2), normal).terms())
+    noisy = sp.expand(averaged).subs(size**2, s**2 * x**2 - 2 * kappa * x + sigma**2)
+    derived = sum(value * (1, mean, square)[k] for (k,), value in sp.Poly(sp.expand(noisy), x).terms())
+
+    def compare(formula: Formula, rng: np.random.Generator) -> tuple[Any, Any]:
+        chances, hb, xb, errors, numbers = random_affine(rng)
+        gradients = hb[:, None] * errors - xb[:, None]
+        full = chances @ gradients
+        spread = np.sqrt(chances @ (gradients - full) ** 2)
+        nodes, weights = np.polynomial.hermite_e.hermegauss(4)
+        after = errors - numbers[0] * (full + spread * nodes[:, None])
+        return formula(*numbers), (weights / weights.sum() @ after**2).mean()
+
+    return ClosedForm(
+        name="noisy_gd_second_moment",
+        title="Second-moment recursion of noisy gradient descent in one dimension",
+        statement="Gradient descent with Gaussian noise of the variance of the batch gradient at every x has the "
+        "recursion of SGD, term by term: the same mean-square edge, stationary variance and GNI. They differ from the "
+        "third moment on.",
+        quantity=NEXT[0],
+        quantity_latex=NEXT[1],
+        expression=proven(derived, affine_second_moment().expression),
+        arguments=RECURSION_ARGUMENTS,
+        assumptions=(
+            *AFFINE,
+            "x+ = x - eta (a x - m + v(x) z) with z standard normal and v(x)^2 the variance of h x - xi at x",
+        ),
+        reference="this project",
+        route="steps from every atom of a random law, with the noise of all batches at it, by Gauss-Hermite quadrature",
         compare=compare,
     )
 
@@ -100,7 +162,7 @@ def stationary_covariance() -> ClosedForm:
         expression=shown,
         arguments=(eta, lj, lk, entry),
         assumptions=(
-            "quadratic losses with one Hessian, eta lambda_max < 2, independent batches",
+            "quadratic losses with one Hessian, of eigenvalues lambda_j, 0 < eta lambda_j < 2; independent batches",
             "sigma_jk are entries of the covariance of batch gradients in its eigenbasis",
         ),
         reference="Mandt, Hoffman and Blei 2017; Liu, Ziyin and Ueda 2021",
@@ -151,7 +213,7 @@ def bound_form(
         expression=expression,
         arguments=(n, b, *arguments),
         assumptions=(INTERPOLATION, "batches drawn without replacement", assumption),
-        reference="Mulayoff and Michaeli 2024",
+        reference="this project (pencil: Mulayoff and Michaeli 2024)",
         route="Rayleigh quotient of the Kronecker pencil over all batches, in three dimensions",
         compare=compare,
         where=((c2, c2_without_replacement().expression),),
@@ -194,13 +256,14 @@ def trace_bound() -> ClosedForm:
         "each direction is.",
         proven(rayleigh_quotient((1, 0, 1)), (t2 + c2 * (mean_square - t2)) / t1, names),
         (t1, t2, mean_square),
-        "t1 = tr Hbar, t2 = tr Hbar^2, m2 = mean over samples of tr H_i^2",
+        "t_1 = tr Hbar, t_2 = tr Hbar^2, m_2 is the mean over samples of tr H_i^2",
         instance,
     )
 
 
 DERIVATIONS: tuple[Callable[[], ClosedForm], ...] = (
     affine_second_moment,
+    noisy_gd_second_moment,
     stationary_covariance,
     top_direction_bound,
     trace_bound,

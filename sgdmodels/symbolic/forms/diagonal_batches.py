@@ -1,9 +1,17 @@
-r"""Gradient norm and directional curvature of a batch in diagonal linear networks w = u v and w = u^2 - v^2.
+r"""Gradient norm and directional curvature of a batch in diagonal linear networks,
 
-With :math:`q_B = X_B^Tr_B/b` the gradient is :math:`g_B = J^Tq_B`, so every directional curvature along a batch
-gradient is a sum over samples and one over features: no Hessian is formed. Batch Sharpness is the ratio of
-:math:`g_B^TH_Bg_B` and :math:`|g_B|^2`, the gradient-noise interaction that of the average of
-:math:`g_B^T\bar Hg_B` and :math:`|\bar g|^2`. Proven for two features and two samples.
+.. math:: l_i = \tfrac12r_i^2, \quad r_i = x_i^\top w - y_i, \qquad
+          w_j = u_jv_j \quad\text{or}\quad w_j = u_j^2 - v_j^2.
+
+A batch with the inputs :math:`X_B` and the residuals :math:`r_B` has, and so has the full data set with X and r,
+
+.. math:: q_B = \tfrac1bX_B^\top r_B, \qquad g_B = J^\top q_B, \qquad q = \tfrac1nX^\top r, \qquad
+          J = \frac{\partial w}{\partial(u, v)},
+
+so that every curvature along a batch gradient is a sum over samples and one over features: no Hessian is formed. Batch
+Sharpness is the ratio of the averages of :math:`g_B^\top H_Bg_B` and :math:`|g_B|^2` over batches; the gradient-noise
+interaction is the average of :math:`g_B^\top\bar Hg_B` over :math:`|\bar g|^2`. Proven for two features and two
+samples. Source: this project.
 """
 
 from __future__ import annotations
@@ -21,6 +29,7 @@ n, d, b = sp.symbols("n d b", positive=True)
 x, u, v, batch_x = sp.IndexedBase("X"), sp.IndexedBase("u"), sp.IndexedBase("v"), sp.IndexedBase("X_B")
 q, batch_q = sp.IndexedBase("q"), sp.IndexedBase("q_B")
 i, j = sp.symbols("i j", integer=True)
+SQUARED = "l_i = (x_i'w - y_i)^2 / 2"
 ROUTE = "per-sample gradients and Hessians of a network at random parameters, averaged over a random batch"
 SMALL = {n: 2, b: 2, d: 2}
 # weight of one feature; J J', times the step of w that the gradient makes; curvature of the weight along that step
@@ -75,7 +84,7 @@ def _gradient_square(form: str, pieces: tuple[Any, Any, Any]) -> ClosedForm:
         quantity_latex=r"\|g_B\|^2",
         expression=expression,
         arguments=(u, v, batch_q, d),
-        assumptions=("squared loss", "q_B = X_B' r_B / b"),
+        assumptions=(SQUARED, "q_B = X_B' r_B / b"),
         reference="this project",
         route=ROUTE,
         compare=compare,
@@ -105,7 +114,7 @@ def _batch_curvature(form: str, pieces: tuple[Any, Any, Any]) -> ClosedForm:
         quantity_latex="g_B^TH_Bg_B",
         expression=expression,
         arguments=(batch_x, u, v, batch_q, b, d),
-        assumptions=("squared loss", "q_B = X_B' r_B / b", "rows of X_B are the inputs of the batch"),
+        assumptions=(SQUARED, "q_B = X_B' r_B / b", "rows of X_B are the inputs of the batch"),
         reference="this project",
         route=ROUTE,
         compare=compare,
@@ -137,11 +146,11 @@ def _noise_interaction(form: str, pieces: tuple[Any, Any, Any]) -> ClosedForm:
         name=f"{form}_noise_interaction",
         title=f"Curvature of the full loss along a batch gradient, {NAMES[form]}",
         statement="Averaged over batches, the numerator of the gradient-noise interaction.",
-        quantity="g_B' H g_B",
+        quantity="g_B' Hbar g_B",
         quantity_latex=r"g_B^T\bar Hg_B",
         expression=expression,
         arguments=(x, u, v, q, batch_q, n, d),
-        assumptions=("squared loss", "q = X' r / n", "q_B = X_B' r_B / b"),
+        assumptions=(SQUARED, "q = X' r / n", "q_B = X_B' r_B / b"),
         reference="this project",
         route=ROUTE,
         compare=compare,

@@ -1,9 +1,19 @@
-r"""Curvature of diagonal linear networks f(x) = w . x with w = u v, w = u^D - v^D or w = u_1 ... u_D.
+r"""Curvature of diagonal linear networks: linear prediction with weights w that are products of the parameters,
 
-With :math:`q = \nabla_wL = X^Tr/n` and :math:`\hat H = X^TX/n` the Hessian is :math:`J^T\hat HJ + K(q)`. On orthogonal
-data, :math:`\hat H = \mathrm{diag}(h)`, it falls into one small block per coordinate; where the residuals vanish its
-non-zero spectrum is that of the neural tangent kernel :math:`\frac1nXJJ^TX^T`. A batch has the same formulas with its
-own q. Sources: Woodworth et al. 2020; Even, Pesme, Gunasekar and Flammarion 2023.
+.. math:: l_i = \tfrac12r_i^2, \quad r_i = x_i^\top w - y_i, \qquad
+          w_j = u_jv_j, \quad w_j = u_j^D - v_j^D \quad\text{or}\quad w_j = u_{1j}\cdots u_{Dj}.
+
+Let X have the rows :math:`x_i^\top`, and let
+
+.. math:: q = \nabla_wL = \tfrac1nX^\top r, \qquad \hat H = \tfrac1nX^\top X, \qquad
+          J = \frac{\partial w}{\partial\theta}.
+
+The Hessian is :math:`J^\top\hat HJ` plus q times the second derivatives of w. On orthogonal data,
+:math:`\hat H = \mathrm{diag}(h)`, it falls into one small block for each coordinate; the formulas below are those of
+one coordinate, with its index left out, and :math:`\lambda_{\max}` is the largest of their values over all coordinates.
+Where the residuals vanish the non-zero spectrum of the Hessian is that of the tangent kernel
+:math:`\frac1nXJJ^\top X^\top`. A batch has the same formulas with its own q. Sources of the model: Woodworth et al.
+2020; Even, Pesme, Gunasekar and Flammarion 2023.
 """
 
 from __future__ import annotations
@@ -24,7 +34,9 @@ q = sp.Symbol("q", real=True)
 u, v = sp.symbols("u v", real=True)
 x, factors, other, slope = sp.IndexedBase("X"), sp.IndexedBase("u"), sp.IndexedBase("v"), sp.IndexedBase("q")
 sample, feature = sp.symbols("i j", integer=True)
-REFERENCE = "Woodworth et al. 2020; Even, Pesme, Gunasekar and Flammarion 2023"
+REFERENCE = "this project (model: Woodworth et al. 2020; Even, Pesme, Gunasekar and Flammarion 2023)"
+SQUARED = "l_i = (x_i'w - y_i)^2 / 2"
+ORTHOGONAL = "orthogonal data, X'X/n = diag(h)"
 ROUTE = "eigenvalues of the mean of the per-sample Hessians of a network on orthogonal data"
 
 
@@ -66,7 +78,7 @@ def product_curvature() -> ClosedForm:
         quantity_latex=r"\begin{pmatrix}\lambda_-\\\lambda_+\end{pmatrix}",
         expression=expression,
         arguments=(u, v, h, q),
-        assumptions=("orthogonal data, X'X/n = diag(h)", "squared loss", "q is the gradient with respect to w"),
+        assumptions=(SQUARED, ORTHOGONAL, "one coordinate, q the derivative of L by its weight"),
         reference=REFERENCE,
         route=ROUTE,
         compare=compare,
@@ -93,7 +105,7 @@ def product_sharpness() -> ClosedForm:
         quantity_latex=r"\lambda",
         expression=expression,
         arguments=(u, v, h),
-        assumptions=("orthogonal data, X'X/n = diag(h)", "interpolation, q = 0"),
+        assumptions=(SQUARED, ORTHOGONAL, "interpolation", "one coordinate; lambda_max is the largest over all"),
         reference=REFERENCE,
         route=ROUTE,
         compare=compare,
@@ -127,7 +139,12 @@ def difference_curvature() -> ClosedForm:
         expression=eigenvalue_pair(sp.Matrix([[a, m], [m, c]]), (a + c) / 2, ((a - c) / 2) ** 2 + m**2),
         where=((a, block[0, 0]), (c, block[1, 1]), (m, block[0, 1])),
         arguments=(p, r, h, q, depth),
-        assumptions=("orthogonal data, X'X/n = diag(h)", "u, v > 0", "D at least 2"),
+        assumptions=(
+            SQUARED,
+            ORTHOGONAL,
+            "one coordinate, q the derivative of L by its weight",
+            "u, v > 0, D at least 2",
+        ),
         reference=REFERENCE,
         route=ROUTE,
         compare=compare,
@@ -156,7 +173,13 @@ def difference_sharpness() -> ClosedForm:
         quantity_latex=r"\lambda",
         expression=expression,
         arguments=(p, r, h, depth),
-        assumptions=("orthogonal data, X'X/n = diag(h)", "interpolation, q = 0", "u, v > 0"),
+        assumptions=(
+            SQUARED,
+            ORTHOGONAL,
+            "interpolation",
+            "u, v > 0, D at least 2",
+            "one coordinate; lambda_max is the largest over all",
+        ),
         reference=REFERENCE,
         route=ROUTE,
         compare=compare,
@@ -191,7 +214,12 @@ def factors_sharpness() -> ClosedForm:
         quantity_latex=r"\lambda",
         expression=shown,
         arguments=(factors, w, h, depth),
-        assumptions=("orthogonal data, X'X/n = diag(h)", "interpolation", "w is the product of the factors, not 0"),
+        assumptions=(
+            SQUARED,
+            ORTHOGONAL,
+            "interpolation",
+            "one coordinate, w the product of its factors u_k, not 0; lambda_max is the largest over all",
+        ),
         reference=REFERENCE,
         route=ROUTE,
         compare=compare,
@@ -223,12 +251,12 @@ def tangent_kernel() -> ClosedForm:
     return ClosedForm(
         name="tangent_kernel",
         title="Tangent kernel of the network w = u v",
-        statement="Where the data are fitted the eigenvalues of this matrix are the non-zero ones of the Hessian.",
-        quantity="K[i,k]",
-        quantity_latex="K_{ik}",
+        statement="Where the data are fitted, this matrix and the Hessian have the same non-zero eigenvalues.",
+        quantity="(X J J' X' / n)[i,k]",
+        quantity_latex=r"\tfrac1n(XJJ^\top X^\top)_{ik}",
         expression=entry / n,
         arguments=(x, factors, other, row, column, n, d),
-        assumptions=("interpolation", "any data"),
+        assumptions=(SQUARED, "interpolation, any data", "rows and columns i, k: samples; J is the Jacobian of w"),
         reference=REFERENCE,
         route="eigenvalues of the mean of the per-sample Hessians at an interpolating point",
         compare=compare,

@@ -1,9 +1,18 @@
 r"""Mean-square edges of models with Gaussian noise, in one dimension: diffusions and noisy gradient descent.
 
-For :math:`dx = \mu(x)\,dt + \sigma(x)\,dW`, Ito's formula gives
-:math:`\frac{d}{dt}E[x^2] = E[2x\mu(x) + \sigma(x)^2]`; for an iteration with Gaussian noise the square of a step is
-averaged. All keep the mean a and variance s^2 of the batch Hessian, but not the step size, and so they put the edge
-elsewhere. Sources: Li, Tai and E 2017 for the diffusions, of order 1 and 2; Li, Malladi and Arora 2021.
+All keep the mean a and the variance :math:`s^2` of the batch Hessian but not the step size, and so they put the edge
+elsewhere. The models are, with the loss :math:`L = \tfrac12ax^2` and :math:`\xi \sim N(0, 1)` fresh in every step,
+
+.. math:: dx = -ax\,dt + \sqrt\eta\,sx\,dW, \qquad dx = -\big(L + \tfrac\eta4L'^2\big)'dt + \sqrt\eta\,sx\,dW, \qquad
+          x^+ = x - \eta(a + s\xi)x
+
+(the modified equations of order 1 and 2, and noisy gradient descent), and m Euler-Maruyama substeps of the first,
+
+.. math:: x^+ = \Big(1 - \frac\eta m\,a + \frac{\eta}{\sqrt m}\,s\xi\Big)x.
+
+For :math:`dx = \mu(x)\,dt + \sigma(x)\,dW` Ito's formula gives
+:math:`\frac{d}{dt}\mathbb{E}x^2 = \mathbb{E}[2x\mu(x) + \sigma(x)^2]`; for an iteration the square of a step is
+averaged. Sources of the models: Li, Tai and E 2017; Li, Malladi and Arora 2021; Wu, Ma and E 2018.
 """
 
 from __future__ import annotations
@@ -69,7 +78,7 @@ def sde_edge() -> ClosedForm:
         "where the mean square of the exact solution, by quadrature, does not change in time",
         truth,
         (INTERPOLATION, "dx = -a x dt + sqrt(eta) s x dW, the modified equation of order 1"),
-        "Li, Tai and E 2017",
+        "this project (method: Li, Tai and E 2017)",
     )
 
 
@@ -101,7 +110,7 @@ def second_order_sde_edge() -> ClosedForm:
         "where the mean square of the exact solution, by quadrature, does not change in time",
         truth,
         (INTERPOLATION, "s > a", "dx = -(L + eta L'^2/4)' dt + sqrt(eta) s x dW, the modified equation of order 2"),
-        "Li, Tai and E 2017",
+        "this project (method: Li, Tai and E 2017)",
         wide=True,
     )
 
@@ -122,7 +131,7 @@ def noisy_gd_edge() -> ClosedForm:
         "where the mean square of a step, by Gauss-Hermite quadrature, is 1",
         truth,
         (INTERPOLATION, "x+ = x - eta (a x + s x xi) with xi standard normal"),
-        "Wu, Ma and E 2018",
+        "this project (method: Wu, Ma and E 2018)",
     )
 
 
@@ -150,7 +159,7 @@ def euler_maruyama_edge() -> ClosedForm:
         "where the mean square of a substep, by Gauss-Hermite quadrature, is 1",
         truth,
         (INTERPOLATION, "substeps of size eta/m of dx = -a x dt + sqrt(eta) s x dW"),
-        "Li, Malladi and Arora 2021",
+        "this project (method: Li, Malladi and Arora 2021)",
         (m,),
     )
 

@@ -1,10 +1,15 @@
 r"""The hyperbolic entropy of diagonal linear networks, and what gradient flow conserves in deeper ones.
 
-.. math:: \psi_c(w) = w\,\mathrm{arcsinh}\frac{2w}{c} - \tfrac12\sqrt{4w^2 + c^2} + \tfrac c2, \qquad
-          \nabla\psi_c = \mathrm{arcsinh}\frac{2w}{c}
+.. math:: l_i = \tfrac12(x_i^\top w - y_i)^2, \qquad w_j = u_jv_j, \qquad q = \nabla_wL, \qquad c = |u^2 - v^2|
 
-Gradient flow on w = u v is mirror flow, :math:`\frac{d}{dt}\nabla\psi_c(w) = -2q`, since :math:`\dot w = -(u^2 + v^2)q`
-and :math:`u^2 + v^2 = \sqrt{4w^2 + c^2}`. Sources: Woodworth et al. 2020; Ghai, Hazan and Singer 2020.
+All formulas are for each coordinate, with its index left out. The entropy and the mirror map are
+
+.. math:: \psi_c(w) = w\,\mathrm{arcsinh}\frac{2w}{c} - \tfrac12\sqrt{4w^2 + c^2} + \tfrac c2, \qquad
+          \psi_c'(w) = \mathrm{arcsinh}\frac{2w}{c}.
+
+Gradient flow on (u, v) is mirror flow, :math:`\frac{d}{dt}\psi_c'(w) = -2q`, since :math:`\dot w = -(u^2 + v^2)q` and
+:math:`u^2 + v^2 = \sqrt{4w^2 + c^2}`. Deeper networks are :math:`w = u_1\cdots u_D` and :math:`w = u^D - v^D`. Sources:
+Woodworth et al. 2020; Ghai, Hazan and Singer 2020.
 """
 
 from __future__ import annotations
@@ -117,7 +122,7 @@ def mirror_flow() -> ClosedForm:
         quantity_latex=r"\frac{d}{dt}\,\mathrm{arcsinh}\frac{2w}{c}",
         expression=expression,
         arguments=(q,),
-        assumptions=("w = u v, c = u^2 - v^2 > 0, u > 0", "q is the gradient with respect to w"),
+        assumptions=("w = u v, c = u^2 - v^2 > 0", "q is the gradient with respect to w"),
         reference=ENTROPY,
         route="complex-step derivative of the mirror map along the flow",
         compare=compare,
@@ -146,45 +151,83 @@ def layer_balance() -> ClosedForm:
         quantity_latex=r"u_k(t)^2 - u_l(t)^2",
         expression=u0**2 - v0**2,
         arguments=(u0, v0),
-        assumptions=("w is the product of the factors", "u_0 and v_0 are u_k and u_l at time 0", "gradient flow"),
+        assumptions=("w = u_1 ... u_D", "u_0 and v_0 are the values of u_k and u_l at time 0", "gradient flow"),
         reference=ENTROPY,
         route=FLOW,
         compare=compare,
     )
 
 
-def difference_balance() -> ClosedForm:
-    velocities = {u: -depth * u ** (depth - 1) * q, v: depth * v ** (depth - 1) * q}
-    for factor, speed in velocities.items():
-        proven(speed, -sp.diff(u**depth - v**depth, factor) * q)
-    power = 2 - depth
-    kept = {sp.true: u * v, sp.false: u**power + v**power}
-    for quantity, values in ((kept[sp.true], {depth: 2}), (kept[sp.false], {})):
-        change = sum(sp.diff(quantity, factor) * speed for factor, speed in velocities.items())
-        proven(sp.powsimp(sp.expand(change.subs(values))), sp.Integer(0))
-    expression = sp.Piecewise((u0 * v0, sp.Eq(depth, 2)), (u0**power + v0**power, True))
+def difference_velocities(power: Any) -> dict[Any, Any]:
+    """u' and v' under gradient flow on w = u^power - v^power, by the slope q."""
+    return {factor: -sp.diff(u**power - v**power, factor) * q for factor in (u, v)}
+
+
+def difference_form(
+    name: str,
+    title: str,
+    statement: str,
+    quantity: tuple[str, str],
+    expression: Any,
+    arguments: tuple[Any, ...],
+    powers: tuple[int, ...],
+    kept: Callable[[Any, Any, int], Any],
+) -> ClosedForm:
+    """What gradient flow keeps in w = u^D - v^D; kept(u, v, D) is its value, by which the network's end is read."""
 
     def compare(formula: Formula, rng: np.random.Generator) -> tuple[Any, Any]:
-        power = int(rng.integers(2, 5))
+        power = int(rng.choice(powers))
         network = DiagonalNetwork(rng.normal(size=(4, 3)), rng.normal(size=4), depth=power, form="difference")
         theta = rng.uniform(0.5, 1.0, 6)
         end = _flow(network, theta)
-        p, m = end[:3], end[3:]
-        values = [formula(theta[k], theta[3 + k], float(power)) for k in range(3)]
-        return values, p * m if power == 2 else p ** (2.0 - power) + m ** (2.0 - power)
+        numbers = [float(power)] if depth in arguments else []
+        return formula(theta[:3], theta[3:], *numbers), kept(end[:3], end[3:], power)
 
     return ClosedForm(
-        name="difference_balance",
-        title="What gradient flow keeps in w = u^D - v^D",
-        statement="Gradient flow keeps the product u v for D = 2, and the sum of the powers 2 - D of u and v beyond.",
-        quantity="u(t) v(t) for D = 2, u(t)^(2-D) + v(t)^(2-D) for D > 2",
-        quantity_latex=r"\left.\begin{cases}u(t)\,v(t) & D = 2\\u(t)^{2-D} + v(t)^{2-D} & D > 2\end{cases}\right\}",
+        name=name,
+        title=title,
+        statement=statement,
+        quantity=quantity[0],
+        quantity_latex=quantity[1],
         expression=expression,
-        arguments=(u0, v0, depth),
-        assumptions=("u, v > 0", "D at least 2", "gradient flow"),
+        arguments=arguments,
+        assumptions=("u, v > 0; u_0, v_0 their values at time 0", "gradient flow")
+        + (("D at least 3",) if depth in arguments else ()),
         reference="Woodworth et al. 2020",
         route=FLOW,
         compare=compare,
+    )
+
+
+def difference_product_balance() -> ClosedForm:
+    change = sum(sp.diff(u * v, factor) * speed for factor, speed in difference_velocities(2).items())
+    proven(change, sp.Integer(0))
+    return difference_form(
+        "difference_product_balance",
+        "What gradient flow keeps in w = u^2 - v^2",
+        "Gradient flow keeps the product u v.",
+        ("u(t) v(t)", r"u(t)\,v(t)"),
+        u0 * v0,
+        (u0, v0),
+        (2,),
+        lambda p, m, power: p * m,
+    )
+
+
+def difference_balance() -> ClosedForm:
+    power = 2 - depth
+    speeds = difference_velocities(depth)
+    change = sum(sp.diff(u**power + v**power, factor) * speed for factor, speed in speeds.items())
+    proven(sp.powsimp(sp.expand(change)), sp.Integer(0))
+    return difference_form(
+        "difference_balance",
+        "What gradient flow keeps in w = u^D - v^D",
+        "Gradient flow keeps the sum of the powers 2 - D of u and v.",
+        ("u(t)^(2-D) + v(t)^(2-D)", r"u(t)^{2-D} + v(t)^{2-D}"),
+        u0**power + v0**power,
+        (u0, v0, depth),
+        (3, 4),
+        lambda p, m, order: p ** (2.0 - order) + m ** (2.0 - order),
     )
 
 
@@ -193,5 +236,6 @@ DERIVATIONS: tuple[Callable[[], ClosedForm], ...] = (
     mirror_metric,
     mirror_flow,
     layer_balance,
+    difference_product_balance,
     difference_balance,
 )

@@ -1,8 +1,20 @@
-r"""The sharpness gap at the edge of stability if the sharpness stands still, and why without noise it cannot.
+r"""The sharpness at the edge of stability if it stands still: the gap that noise opens, and the central flow.
 
-In the cubic model of `self_stabilisation` with y frozen at minus the gap, growth and noise balance at one gap; to first
-order in the noise it is the sum of a term of the batch curvature and one of the batch gradient (Liao et al. 2026).
-Linearised without noise around y = 0, x^2 = 2 alpha / beta (Damian, Nichani and Lee 2023) the model spirals outwards.
+In the cubic model
+
+.. math:: x^+ = -(1 + \eta y + \eta s\zeta)\,x - \eta\sigma\xi, \qquad
+          y^+ = y + \eta\Big(\alpha - \frac\beta2x^2\Big),
+
+with independent :math:`\zeta, \xi` of mean 0 and variance 1, the sharpness is :math:`S = 2/\eta + y`. With y frozen at
+minus the gap, growth and noise of x balance at one gap; to first order in the noise it is the sum of a term of the
+batch curvature and one of the batch gradient. Without noise and linearised around :math:`y = 0`,
+:math:`x^2 = 2\alpha/\beta`, the model spirals outwards. On a general loss L with the sharpness :math:`S(\theta)` the
+central flow averages the oscillation out,
+
+.. math:: \dot\theta = -\nabla\Big(L + \frac{\sigma^2}2S\Big),
+
+with the variance :math:`\sigma^2` of the oscillation along the top eigenvector such that S stays at :math:`2/\eta`.
+Sources: Damian, Nichani and Lee 2023; Cohen et al. 2024 (central flows); Liao et al. 2026.
 """
 
 from __future__ import annotations
@@ -68,7 +80,7 @@ def gap_root() -> ClosedForm:
         expression=shown,
         where=((noise, relative),),
         arguments=(eta, alpha, beta, sigma, s),
-        assumptions=("y frozen", "E[x^2] = 2 alpha / beta", "N <= 1"),
+        assumptions=("the cubic model with y frozen", "E[x^2] = 2 alpha / beta", "N <= 1"),
         reference="this project, after " + LIAO,
         route="bisection of the growth of E[x^2] over enumerated noise",
         compare=compare,
@@ -88,8 +100,16 @@ def gap_first_order() -> ClosedForm:
         with mpmath.workdps(50):
             rate, rise, restore, additive, multiplicative = (mpmath.mpf(float(value)) for value in values)
             small = mpmath.mpf(10) ** -20  # scales both variances
-            added = rate**2 * small * (multiplicative**2 + additive**2 * restore / (2 * rise))
-            root = mpmath.findroot(lambda g: (1 - rate * g) ** 2 + added - 1, added / rate)
+            size = mpmath.sqrt(2 * rise / restore)
+
+            def growth(level: Any) -> Any:
+                square = mpmath.mpf(0)
+                for z, e in itertools.product((-1, 1), repeat=2):  # two-point noise of mean 0 and variance 1
+                    kept = 1 - rate * level + rate * mpmath.sqrt(small) * multiplicative * z
+                    square += (kept * size + rate * mpmath.sqrt(small) * additive * e) ** 2 / 4
+                return square / size**2 - 1
+
+            root = mpmath.findroot(growth, (0, small))
             return formula(*values), float(root / small)
 
     return ClosedForm(
@@ -100,9 +120,9 @@ def gap_first_order() -> ClosedForm:
         quantity_latex=r"\frac{2}{\eta} - S",
         expression=expression,
         arguments=(eta, alpha, beta, sigma, s),
-        assumptions=("y frozen", "first order in sigma^2 and s^2"),
+        assumptions=("the cubic model with y frozen", "E[x^2] = 2 alpha / beta", "first order in sigma^2 and s^2"),
         reference="Liao et al. 2026 (the second term); this project",
-        route="root of the growth of E[x^2] at noise scaled by 1e-20, in 50 digits",
+        route="root of the growth of E[x^2] over enumerated noise of variance scaled by 1e-20, in 50 digits",
         compare=compare,
     )
 
@@ -134,9 +154,60 @@ def spiral() -> ClosedForm:
         quantity_latex=r"|\mu|",
         expression=expression,
         arguments=(eta, alpha),
-        assumptions=("no noise", "linearised at y = 0, x^2 = 2 alpha / beta"),
+        assumptions=("the cubic model without noise", "linearised at y = 0, x^2 = 2 alpha / beta"),
         reference="this project, after " + DAMIAN,
         route="eigenvalues of the complex-step Jacobian of two steps",
+        compare=compare,
+    )
+
+
+def central_flow() -> ClosedForm:
+    """dS/dt = 0 along the flow, solved for sigma^2 in three dimensions."""
+    pull, rise = sp.IndexedBase("g", real=True), sp.IndexedBase("S", real=True)
+    j, d = sp.Symbol("j", integer=True), sp.Symbol("d", integer=True, positive=True)
+    square = sp.Symbol("v", real=True)  # sigma^2
+
+    def total(term: Any) -> Any:
+        return sp.Sum(term, (j, 0, d - 1))
+
+    shown = -2 * total(pull[j] * rise[j]) / total(rise[j] ** 2)
+    gradient, slope = sp.Matrix(sp.symbols("g_0:3")), sp.Matrix(sp.symbols("s_0:3"))
+    rate = slope.dot(-(gradient + square / 2 * slope))
+    (kept,) = sp.solve(rate, square)
+    values = {pull[k]: gradient[k] for k in range(3)} | {rise[k]: slope[k] for k in range(3)}
+    proven(kept, shown.subs(d, 3).doit().subs(values))
+
+    def compare(formula: Formula, rng: np.random.Generator) -> tuple[Any, Any]:
+        from scipy.optimize import brentq
+
+        def sharpness(p: Any, q: Any) -> Any:  # the larger eigenvalue of the Hessian of (p q - 1)^2 / 2
+            return (p**2 + q**2) / 2 + np.sqrt(((p**2 - q**2) / 2) ** 2 + (2 * p * q - 1) ** 2)
+
+        p, q = rng.uniform(0.5, 2.0, 2)
+        gradient = (p * q - 1) * np.array([q, p])
+        slope = np.array([sharpness(p + 1e-30j, q).imag, sharpness(p, q + 1e-30j).imag]) / 1e-30
+
+        def change(variance: float) -> float:
+            velocity = -(gradient + variance / 2 * slope)
+            return float(sharpness(p + 1e-30j * velocity[0], q + 1e-30j * velocity[1]).imag / 1e-30)
+
+        return formula(gradient, slope, 2), brentq(change, -1e3, 1e3, xtol=1e-15, rtol=1e-14)
+
+    return ClosedForm(
+        name="central_flow",
+        title="Variance of the oscillation in the central flow",
+        statement="The oscillation that keeps the sharpness where it is: the force of progressive sharpening over the "
+        "squared gradient of the sharpness. Where this is negative the sharpness falls by itself and leaves the edge.",
+        quantity="sigma^2",
+        quantity_latex=r"\sigma^2",
+        expression=shown,
+        arguments=(pull, rise, d),
+        assumptions=(
+            "flow along -(grad L + (sigma^2 / 2) grad S), S the sharpness, a simple eigenvalue at 2/eta",
+            "g_j, S_j are the entries of grad L and of grad S, which is not 0",
+        ),
+        reference="Cohen et al. 2024",
+        route="root of the complex-step rate of the largest eigenvalue along the flow of (x y - 1)^2 / 2",
         compare=compare,
     )
 
@@ -145,4 +216,5 @@ DERIVATIONS: tuple[Callable[[], ClosedForm], ...] = (
     gap_root,
     gap_first_order,
     spiral,
+    central_flow,
 )

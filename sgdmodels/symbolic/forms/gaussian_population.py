@@ -1,10 +1,17 @@
-r"""SGD on least squares with Gaussian data: Isserlis contractions, and the exact mean-square edge in every dimension.
+r"""SGD on least squares with Gaussian data: expectations over samples, and the exact mean-square edge.
 
-Rows a ~ N(0, H), targets with noise of variance sigma^2, error x: a sample has the residual r = a'x - eps, the gradient
-g = r a and the Hessian a a'. In the eigenbasis of H the entries of a are independent with
-:math:`E[a_k^{2m}] = (2m-1)!!\,\lambda_k^m`, so every expectation below is a sum over monomials, done for three
-symbolic eigenvalues and matched to traces :math:`t_k = \mathrm{tr}H^k`, :math:`q_k = x^TH^kx` and
-:math:`L_2 = x^THx + \sigma^2` (twice the loss). Source: Isserlis 1918.
+Rows :math:`a \sim N(0, H)`, targets with independent noise :math:`\epsilon` of variance :math:`\sigma^2`, and
+x the error of the parameters; a sample has
+
+.. math:: r = a^\top x - \epsilon, \qquad l = \tfrac12r^2, \qquad g = ra, \qquad H_i = aa^\top.
+
+In the eigenbasis of H the entries of a are independent with
+:math:`\mathbb{E}\,a_k^{2m} = (2m-1)!!\,\lambda_k^m` (Isserlis), so that all expectations over batches of b
+fresh samples are polynomials in
+
+.. math:: t_k = \mathrm{tr}\,H^k, \qquad q_k = x^\top H^kx, \qquad L_2 = x^\top Hx + \sigma^2 = 2\,\mathbb{E}\,l.
+
+They are proven here for three eigenvalues. Source: Isserlis 1918.
 """
 
 from __future__ import annotations
@@ -18,8 +25,9 @@ import sympy as sp
 from ...arguments import FloatArray
 from ..closed_form import ClosedForm, Formula, proven
 from .enumerated_batches import crossing, spectral_radius
-from .high_dimension import criterion_of, d, proven_sum, spectral_sum
+from .high_dimension import criterion_of, d, spectral_sum
 from .high_dimension import lam as eigenvalues
+from .sums import proven_for_sizes
 
 eta, b, sigma = sp.symbols("eta b sigma", positive=True)
 lam = sp.symbols("lambda1:4", positive=True)
@@ -28,7 +36,7 @@ row, eps = sp.symbols("a1:4", real=True), sp.Symbol("eps", real=True)
 t1, t2, L2, q2, q3 = sp.symbols("t_1 t_2 L_2 q_2 q_3", real=True)
 HESSIAN = sp.diag(*lam)
 GAUSSIAN = "least squares, rows a ~ N(0, H), targets with independent noise of variance sigma^2, fresh batches of b"
-NAMES = "t_k = tr H^k, q_k = x'H^k x with the error x, L2 = x'H x + sigma^2"
+NAMES = "t_k = tr H^k, q_k = x'H^k x with the error x, L_2 = x'H x + sigma^2"
 
 
 def gaussian_mean(expression: Any) -> Any:
@@ -144,8 +152,8 @@ def gaussian_gradient_covariance() -> ClosedForm:
     return ClosedForm(
         name="gaussian_gradient_covariance",
         title="Second moment of the gradient of Gaussian least squares",
-        statement="E[g g'] = 2 H x x' H + L2 H: a rank-one part along the mean gradient, and noise shaped like the "
-        "Hessian that is proportional to the loss.",
+        statement="E[g g'] = 2 H x x' H + L_2 H: a part of rank one along the mean gradient, and noise shaped like the "
+        "Hessian that is proportional to the loss, of which L_2 is twice the mean.",
         quantity="E[g_j g_k]",
         quantity_latex=r"\mathbb{E}\,g_jg_k",
         expression=shown,
@@ -161,7 +169,8 @@ def gaussian_gradient_square() -> ClosedForm:
     return trace_form(
         "gaussian_gradient_square",
         "Mean square of the batch gradient of Gaussian least squares",
-        "The noise part is the loss times the trace of the Hessian over the batch size, up to the signal itself.",
+        "The squared full gradient q_2, and the variance of a sample, q_2 + L_2 t_1, over the batch size; L_2 is "
+        "twice the loss.",
         ("E|g_B|^2", r"\mathbb{E}\,|g_B|^2"),
         batch_product(sp.eye(3)),
         (1 + 1 / b) * q2 + L2 * t1 / b,
@@ -194,7 +203,8 @@ def gaussian_curvature() -> ClosedForm:
     return trace_form(
         "gaussian_curvature",
         "Batch curvature along the batch gradient of Gaussian least squares",
-        "Over the mean square of the batch gradient it is Batch Sharpness; in high dimension t_1^2 dominates at b = 1.",
+        "Over the mean square of the batch gradient it is Batch Sharpness; in high dimension the term L_2 t_1^2 "
+        "dominates at b = 1.",
         ("E[g_B' H_B g_B]", r"\mathbb{E}\,g_B^\top H_Bg_B"),
         derived / b**2,
         (same + (b - 1) * pairs + (b - 1) * (b - 2) * q3) / b**2,
@@ -219,12 +229,13 @@ def gaussian_moment_map() -> ClosedForm:
     return ClosedForm(
         name="gaussian_moment_map",
         title="Second-moment recursion of Gaussian least squares",
-        statement="Second moments along the eigenvectors of H close on themselves: each decays and is fed by the loss.",
+        statement="Second moments along the eigenvectors of H close on themselves: each decays and is fed by L_2, "
+        "twice the loss.",
         quantity="p_i+",
         quantity_latex="p_i^+",
         expression=proven(derived, shown, names),
         arguments=(eta, b, value, square, L2),
-        assumptions=(GAUSSIAN, "p_i = E[x_i^2] in the eigenbasis of H, L2 = sum_j lambda_j p_j + sigma^2"),
+        assumptions=(GAUSSIAN, "p_i = E[x_i^2] in the eigenbasis of H, L_2 = sum_j lambda_j p_j + sigma^2"),
         reference="Isserlis 1918; Paquette et al. 2021",
         route="the step of every batch of Gauss-Hermite nodes in two dimensions",
         compare=compare,
@@ -256,9 +267,11 @@ def gaussian_edge() -> ClosedForm:
         "in every dimension; high dimension forgets the 1 in b + 1.",
         quantity="K(eta)",
         quantity_latex=r"K(\eta)",
-        expression=proven_sum(criterion, spectral_sum(lambda value: eta * value / (2 * b - eta * (b + 1) * value))),
+        expression=proven_for_sizes(
+            criterion, spectral_sum(lambda value: eta * value / (2 * b - eta * (b + 1) * value)), eigenvalues, d
+        ),
         arguments=(eta, b, eigenvalues, d),
-        assumptions=(GAUSSIAN, "eta below 2b / ((b + 1) lambda_max)", "the edge is where it is 1"),
+        assumptions=(GAUSSIAN, "eta below 2b / ((b + 1) lambda_max)", "the edge is where K is 1"),
         reference="this project",
         route="K is 1 where the spectral radius of the moment map, by Gauss-Hermite quadrature, is",
         compare=compare,

@@ -1,13 +1,18 @@
 r"""Mean-square edges of least squares in high dimension: the Volterra recursion and homogenised SGD.
 
-Second moments p_i = E[x_i^2] along the eigenvectors of the Hessian obey
+Let :math:`\lambda_1, \dots, \lambda_d` be the eigenvalues of the Hessian H of the population, x the error of the
+parameters, and :math:`p_i = \mathbb{E}\,x_i^2` its second moments along the eigenvectors. With Gaussian rows and
+batches of b fresh samples SGD obeys, at interpolation and up to a term that is small if no direction dominates,
 
-.. math:: p_i^+ = (1-\eta\lambda_i)^2p_i + \tfrac{\eta^2}{b}\lambda_i\textstyle\sum_j\lambda_jp_j, \qquad
-          \dot p_i = -2\lambda_ip_i + \tfrac{\eta}{b}\lambda_i\textstyle\sum_j\lambda_jp_j
+.. math:: p_i^+ = (1-\eta\lambda_i)^2p_i + \tfrac{\eta^2}{b}\lambda_i\textstyle\sum_j\lambda_jp_j,
 
-for SGD on many independent directions and for :math:`dX = -\nabla L\,dt + \sqrt{(\eta/b)\,2L\,H}\,dW`. Both are a
-diagonal plus a matrix of rank one, so the matrix determinant lemma turns the edge into one scalar equation; it is
-proved here for two and three eigenvalues. Sources: Paquette et al. 2021; Agarwala and Pennington 2024.
+and homogenised SGD, :math:`dX = -\nabla L\,dt + \sqrt{(\eta/b)\,2L\,H}\,dW` with :math:`L = \tfrac12X^\top HX`, obeys
+
+.. math:: \dot p_i = -2\lambda_ip_i + \tfrac{\eta}{b}\lambda_i\textstyle\sum_j\lambda_jp_j.
+
+Both are a diagonal matrix plus one of rank one, so the matrix determinant lemma turns the edge into one scalar
+equation, K = 1; it is proven here for two and three eigenvalues. Sources: Paquette et al. 2021; Agarwala and Pennington
+2024.
 """
 
 from __future__ import annotations
@@ -19,27 +24,23 @@ import numpy as np
 import sympy as sp
 
 from ...arguments import FloatArray
-from ..closed_form import ClosedForm, Formula, proven
+from ..closed_form import ClosedForm, Formula
 from .enumerated_batches import crossing, spectral_radius
+from .sums import proven_for_sizes
 
 eta, b = sp.symbols("eta b", positive=True)
 lam = sp.IndexedBase("lambda", positive=True)
 i, d = sp.symbols("i d", integer=True, positive=True)
-RECURSION = "independent batches of b fresh samples; many directions, none dominant"
+RECURSION = (
+    "least squares with Gaussian rows, at interpolation; lambda_i are the eigenvalues of the mean Hessian",
+    "independent batches of b fresh samples",
+    "many directions, none dominant: the exact Gaussian recursion has one more term, (eta lambda_i)^2 p_i / b",
+)
 
 
 def spectral_sum(term: Callable[[Any], Any]) -> Any:
     """The sum of a term over the eigenvalues lambda[0], ..., lambda[d-1]."""
     return sp.Sum(term(lam[i]), (i, 0, d - 1))
-
-
-def proven_sum(criterion: Callable[[list[Any]], Any], shown: Any) -> Any:
-    """`shown` for d eigenvalues, once `criterion` has been found equal to it for two and for three of them."""
-    for size in (2, 3):
-        values = list(sp.symbols(f"l1:{size + 1}", positive=True))
-        explicit = shown.subs(d, size).doit()
-        proven(criterion(values), explicit.subs([(lam[k], value) for k, value in enumerate(values)]))
-    return shown
 
 
 def criterion_of(loss_of_mode: Callable[[Any], Any], gain: Any) -> Callable[[list[Any]], Any]:
@@ -79,7 +80,7 @@ def criterion_form(
         statement=statement,
         quantity=quantity[0],
         quantity_latex=quantity[1],
-        expression=proven_sum(criterion, shown),
+        expression=proven_for_sizes(criterion, shown, lam, d),
         arguments=(eta, b, lam, d),
         assumptions=assumptions,
         reference=reference,
@@ -101,7 +102,7 @@ def volterra_edge() -> ClosedForm:
         ("K(eta)", r"K(\eta)"),
         criterion_of(lambda value: 1 - (1 - eta * value) ** 2, eta**2 / b),
         spectral_sum(lambda value: eta * value / (b * (2 - eta * value))),
-        (RECURSION, "the edge is where it is 1"),
+        (*RECURSION, "the edge is where K is 1"),
         "K is 1 where the spectral radius of the recursion is",
         growth,
         "Paquette et al. 2021; Agarwala and Pennington 2024",
@@ -116,12 +117,12 @@ def homogenized_edge() -> ClosedForm:
     return criterion_form(
         "homogenized_edge",
         "Edge of homogenised SGD",
-        "The continuous-time limit has an edge of noise only, at eta tr H = 2b: the factor 2 - eta lambda of the "
-        "recursion has become 2.",
-        ("eta tr H / (2b)", r"\frac{\eta\,\mathrm{tr}H}{2b}"),
+        "The continuous-time limit has an edge of noise only, where this sum is 1, at eta tr H = 2b: the factor "
+        "2 - eta lambda of the recursion has become 2.",
+        ("K(eta)", r"K(\eta)"),
         criterion_of(lambda value: 2 * value, eta / b),
         spectral_sum(lambda value: eta * value / (2 * b)),
-        ("dX = -grad L dt + sqrt(2 eta L H / b) dW with L = X'HX/2", "the edge is where it is 1"),
+        ("dX = -grad L dt + sqrt(2 eta L H / b) dW with L = X'HX/2", "the edge is where K is 1"),
         "1 where the growth rate of the second moments is zero",
         growth,
         "Paquette et al. 2021",

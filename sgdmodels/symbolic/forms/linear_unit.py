@@ -1,8 +1,14 @@
-r"""Curvature of a linear network with one hidden unit, f(x) = a (v . x).
+r"""Curvature of a linear network with one hidden unit,
 
-With :math:`q = \nabla_wL` for the weights w = a v, the Hessian couples v and a by
-:math:`\hat Hav + q`. On whitened data, :math:`\hat H = hI`, one direction of v mixes with a
-and all others keep the curvature :math:`a^2h`.
+.. math:: l_i = \tfrac12r_i^2, \qquad r_i = a\,v^\top x_i - y_i,
+
+in the parameters v (a vector) and a. With the gradient :math:`q = \frac1n\sum_ir_ix_i` with respect to the weights
+:math:`av` and :math:`\hat H = \frac1n\sum_ix_ix_i^\top`, the Hessian is
+
+.. math:: \bar H = \begin{pmatrix} a^2\hat H & z\\ z^\top & v^\top\hat Hv\end{pmatrix}, \qquad z = a\hat Hv + q.
+
+On whitened data, :math:`\hat H = hI`, one direction of v, that of z, mixes with a and all others keep the curvature
+:math:`a^2h`. Source: this project.
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ from ..closed_form import ClosedForm, Formula, proven
 from .blocks import eigenvalue_pair
 
 h = sp.Symbol("h", real=True)
+LOSS = "l_i = (a v'x_i - y_i)^2 / 2"
 
 
 def linear_unit_curvature() -> ClosedForm:
@@ -53,7 +60,11 @@ def linear_unit_curvature() -> ClosedForm:
         quantity_latex=r"\begin{pmatrix}\lambda_-\\\lambda_+\end{pmatrix}",
         expression=pair,
         arguments=(a, s, z, h),
-        assumptions=("X'X/n = h I", "z = |h a v + q|, q the gradient with respect to the weights a v"),
+        assumptions=(
+            LOSS,
+            "X'X/n = h I",
+            "z is the length of h a v + q, q the gradient with respect to the weights a v",
+        ),
         reference="this project",
         route="eigenvalues of the mean of the per-sample Hessians of a linear network on whitened data",
         compare=compare,
@@ -82,7 +93,7 @@ def linear_unit_sharpness() -> ClosedForm:
         quantity_latex=r"\lambda_{\max}",
         expression=expression,
         arguments=(a, s, h),
-        assumptions=("X'X/n = h I", "interpolation"),
+        assumptions=(LOSS, "X'X/n = h I", "interpolation"),
         reference="this project",
         route="eigenvalues of the mean of the per-sample Hessians of a linear network on whitened data",
         compare=compare,
@@ -111,7 +122,7 @@ def linear_unit_trace() -> ClosedForm:
         quantity_latex=r"\mathrm{tr}\bar H",
         expression=shown,
         arguments=(a, total, along),
-        assumptions=("any data", "T = tr(X'X)/n, g is the mean of (v . x_i)^2"),
+        assumptions=(LOSS, "any data", "T = tr(X'X)/n, g is the mean of (v . x_i)^2"),
         reference="this project",
         route="trace of the mean of the per-sample Hessians",
         compare=compare,

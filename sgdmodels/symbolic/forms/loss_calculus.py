@@ -159,9 +159,16 @@ class LossCalculus:
     def covariance(self, name: str, other: str) -> Any:
         """Entry of the covariance of the samples' gradients."""
         one, two = self.free
-        g, h = self.gradients[name], self.gradients[other].xreplace({one: two})
-        mean, mean_h = self.mean_gradients[name], self.mean_gradients[other].xreplace({one: two})
-        return tidy(self.mean(g * h) - mean * mean_h)
+        (g, mean), (h, mean_h) = self._spread(name), self._spread(other)
+        return tidy(self.mean(g * h.xreplace({one: two})) - mean * mean_h.xreplace({one: two}))
+
+    def _spread(self, name: str) -> tuple[Any, Any]:
+        """A gradient and its mean, less what is the same for all samples; by name if that is nothing."""
+        whole = sp.expand_mul(self.gradient(name))
+        varying = sp.Add(*[term for term in sp.Add.make_args(whole) if term.has(SAMPLE)])
+        if varying == whole:
+            return self.gradients[name], self.mean_gradients[name]
+        return varying, self.mean(varying)
 
     def slope(self, vector: Vector, sample: Any = SAMPLE) -> Any:
         """Dp[vector] of a sample."""

@@ -30,14 +30,17 @@ from ...models import (
 )
 from ...theory.mean_square import mean_square_sharpness
 from ..closed_form import ClosedForm, Formula, proven
-from .enumerated_batches import WITHOUT, batch_means, crossing, spectral_radius, square_map
-from .mean_hessians import SAMPLES, h, line, rank_one
+from .batch_averages import c2
+from .enumerated_batches import WITH, WITHOUT, batch_means, crossing, spectral_radius, square_map
+from .loss_quantities import replacement, sampling_coefficients
+from .mean_hessians import h, line, rank_one
+from .sampling_moments import b, n
 
-n, b, c2, m2, m4, eta, root = sp.symbols("n b c_2 m_2 m_4 eta S", positive=True)
+m2, m4, eta, root = sp.symbols("m_2 m_4 eta S_ms", positive=True)
 u, v, a, s, kappa = sp.symbols("u v a s kappa", real=True)
 MOMENTS = "m_2, m_4 are the means of x_i^2, x_i^4"
 INTERPOLATION = ("one feature", "interpolation", MOMENTS)
-C2 = (c2, (n - b) / (b * (n - 1)))
+DRAWN = "batches drawn with or without replacement"
 Draw = Callable[[np.random.Generator, Any], tuple[Any, Any, tuple[Any, ...]]]
 
 
@@ -73,39 +76,42 @@ class Edge:
 
     def form(self, edge: bool, name: str) -> ClosedForm:
         def compare(formula: Formula, rng: np.random.Generator) -> tuple[Any, Any]:
-            x, batch = rng.normal(size=SAMPLES), int(rng.integers(1, SAMPLES))
+            size = int(rng.integers(3, 6))
+            x, batch, again = rng.normal(size=size), int(rng.integers(1, size + 1)), bool(rng.integers(2))
             model, theta, values = self.draw(rng, x)
             free = model.dim - self.fixed
             hessians = model.sample_hessians(theta)[:, :free, :free]
-            found = formula(*values, np.mean(x**2), np.mean(x**4), SAMPLES, batch)
-            return found, (enumerated_edge if edge else mean_square_sharpness)(hessians, batch)
+            found = formula(*values, np.mean(x**2), np.mean(x**4), size, batch, again)
+            scheme = WITH if again else WITHOUT
+            return found, (enumerated_edge if edge else mean_square_sharpness)(hessians, batch, scheme)
 
         stable = "SGD is mean-square stable up to the step size 2 / S_ms."
+        coefficient = (c2, sampling_coefficients()[c2])
         return ClosedForm(
             name=name,
             title=f"Mean-square {'edge' if edge else 'sharpness'} of {self.words}",
             statement="The largest step size at which SGD is mean-square stable." if edge else stable,
             quantity="eta_max" if edge else "S_ms",
-            quantity_latex=r"\eta_{\max}" if edge else r"S_{\mathrm{ms}}",
+            quantity_latex=r"\eta_{\max}" if edge else "S_{ms}",
             expression=2 / root if edge else self.sharpness,
-            where=((root, self.sharpness), C2) if edge else (C2,),
-            arguments=(*self.arguments, m2, m4, n, b),
-            assumptions=(*self.assumptions, "batches drawn without replacement"),
-            reference="Mulayoff and Michaeli 2024",
+            where=((root, self.sharpness), coefficient) if edge else (coefficient,),
+            arguments=(*self.arguments, m2, m4, n, b, replacement),
+            assumptions=(*self.assumptions, DRAWN),
+            reference="this project (criterion: Mulayoff and Michaeli 2024)",
             route="spectral radius of the second-moment map over all batches"
             if edge
             else "top eigenvalue of the pencil",
             compare=compare,
-            instances=5,
+            instances=8,
             tolerance=1e-8,
         )
 
 
-def enumerated_edge(hessians: Any, batch: int) -> float:
+def enumerated_edge(hessians: Any, batch: int, scheme: str) -> float:
     """Where the second moment over all batches starts to grow, in the directions that are curved."""
     values, vectors = np.linalg.eigh(hessians.mean(axis=0))
     basis = vectors[:, values > 1e-9 * values[-1]]
-    curved, p = batch_means(basis.T @ hessians @ basis, batch, WITHOUT)
+    curved, p = batch_means(basis.T @ hessians @ basis, batch, scheme)
     identity = np.eye(basis.shape[1])
     return crossing(lambda eta: spectral_radius(square_map(identity - eta * curved, p)), 0.05 / values[-1])
 
@@ -119,13 +125,13 @@ def _factors(prefix: str, depth: int) -> Any:
 
 def _least_squares() -> Edge:
     def draw(rng: np.random.Generator, x: Any) -> Any:
-        return LeastSquares(x[:, None], rng.normal(size=SAMPLES)), rng.normal(size=1), ()
+        return LeastSquares(x[:, None], rng.normal(size=len(x))), rng.normal(size=1), ()
 
     shared = proven(line("least_squares")[0] / h, sp.S.One)
     return Edge("least squares", shared, (), draw, ("one feature", MOMENTS))
 
 
-def _product(prefix: str, depth: int) -> Edge:
+def _product(prefix: str, words: str, depth: int) -> Edge:
     def draw(rng: np.random.Generator, x: Any) -> Any:
         theta = rng.normal(size=depth)
         targets = x * theta.prod()
@@ -134,7 +140,7 @@ def _product(prefix: str, depth: int) -> Edge:
         return model, theta, tuple(theta)
 
     names, shared = _factors(prefix, depth)
-    return Edge(f"a product of {depth} factors", shared, names, draw, INTERPOLATION)
+    return Edge(words, shared, names, draw, INTERPOLATION)
 
 
 def _difference() -> Edge:
@@ -158,7 +164,7 @@ def _linear_network() -> Edge:
 def _sharpening() -> Edge:
     def draw(rng: np.random.Generator, x: Any) -> Any:
         theta = rng.normal(size=2)
-        return SharpeningLeastSquares(x[:, None], rng.normal(size=SAMPLES), 0.3), theta, (theta[1],)
+        return SharpeningLeastSquares(x[:, None], rng.normal(size=len(x)), 0.3), theta, (theta[1],)
 
     shared = proven(line("sharpening_least_squares")[0, 0] / h, v**2)
     return Edge("PSL, along u", shared, (v,), draw, ("one feature", "v held fixed", MOMENTS), fixed=1)
@@ -177,7 +183,7 @@ def _gated() -> Edge:
 
 def _quadratics() -> Edge:
     def draw(rng: np.random.Generator, x: Any) -> Any:
-        return Quadratics((x**2)[:, None, None], rng.normal(size=(SAMPLES, 1))), rng.normal(size=1), ()
+        return Quadratics((x**2)[:, None, None], rng.normal(size=(len(x), 1))), rng.normal(size=1), ()
 
     assumptions = ("one dimension", "all curvatures h_i are positive", "m_2, m_4 are the means of h_i, h_i^2")
     return Edge("quadratics", sp.S.One, (), draw, assumptions)
@@ -185,11 +191,11 @@ def _quadratics() -> Edge:
 
 MAKERS: dict[str, tuple[str, Callable[[], Edge]]] = {  # prefix -> topic, maker
     "least_squares": ("least_squares", _least_squares),
-    "diagonal_network": ("diagonal_network", functools.partial(_product, "diagonal_network", 2)),
-    "cubic_network": ("diagonal_network", functools.partial(_product, "cubic_network", 3)),
+    "diagonal_network": ("diagonal_network", functools.partial(_product, "diagonal_network", "w = u v", 2)),
+    "cubic_network": ("diagonal_network", functools.partial(_product, "cubic_network", "w = u1 u2 u3", 3)),
     "difference_network": ("diagonal_network", _difference),
-    "scalar_product": ("scalar_product", functools.partial(_product, "scalar_product", 2)),
-    "fourfold_product": ("scalar_product", functools.partial(_product, "fourfold_product", 4)),
+    "scalar_product": ("scalar_product", functools.partial(_product, "scalar_product", "f(x) = u v x", 2)),
+    "fourfold_product": ("scalar_product", functools.partial(_product, "fourfold_product", "f(x) = u1 u2 u3 u4 x", 4)),
     "linear_network": ("linear_network", _linear_network),
     "sharpening_least_squares": ("sharpening_least_squares", _sharpening),
     "gated_quadratic": ("gated_quadratic", _gated),

@@ -18,27 +18,24 @@ import sympy as sp
 from ...models.base import Model
 from ..closed_form import ClosedForm, Formula, proven
 from ..typeset import SAMPLE, latex
-from .enumerated_batches import WITH, WITHOUT, batch_means
+from .batch_averages import S1, S2, T1, T2, T3, T4, c2, c3
+from .enumerated_batches import batch_means
 from .index_algebra import d, n
 from .loss_calculus import OTHER, LossCalculus
 from .loss_proof import SmallLoss
 from .loss_quantities import (
     BATCH,
-    COEFFICIENTS,
-    S1,
-    S2,
     SAMPLE_MOMENTS,
-    T1,
-    T2,
-    T3,
-    T4,
     Instance,
-    b,
-    c2,
     defined,
     moments_of,
-    prove_batch,
+    prove_batches,
+    replacement,
+    sampling_coefficients,
 )  # fmt: skip
+from .sampling_moments import b
+
+DRAWN = "batches of b samples, drawn with or without replacement"
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,8 @@ class LossForms:
     """The closed forms of one loss.
 
     prefix: of the names. words: the loss in words. draw: a random instance with few samples. arrays: the parameters
-    whose entries are shown; those of the others follow by renaming.
+    whose entries are shown; those of the others follow by renaming. source: of the model. collinear: whether the
+    gradients of all samples are multiples of one vector.
     """
 
     prefix: str
@@ -54,8 +52,9 @@ class LossForms:
     calculus: LossCalculus
     draw: Callable[[np.random.Generator], Instance]
     arrays: tuple[str, ...]
-    reference: str = "this project"
+    source: str = ""
     assumptions: tuple[str, ...] = ()
+    collinear: bool = False
 
     def forms(self) -> dict[str, Callable[[], ClosedForm]]:
         """Every form by name, none of them derived yet."""
@@ -65,8 +64,7 @@ class LossForms:
         makers |= {f"hessian_{one}_{two}": functools.partial(self.hessian, one, two) for one, two in pairs}
         makers |= {f"noise_{one}_{two}": functools.partial(self.noise, one, two) for one, two in pairs}
         makers |= {kind: functools.partial(self.moment, kind) for kind in SAMPLE_MOMENTS}
-        for scheme, ending in ((WITHOUT, ""), (WITH, "_with_replacement")):
-            makers |= {kind + ending: functools.partial(self.batch, kind, scheme) for kind in BATCH}
+        makers |= {kind: functools.partial(self.batch, kind) for kind in BATCH}
         names = {f"{self.prefix}_{ending}": maker for ending, maker in makers.items()}
         return {name: functools.partial(maker, name) for name, maker in names.items()}
 
@@ -103,7 +101,7 @@ class LossForms:
         return self._entry(
             name, expression, (SAMPLE, *self.calculus.index(array, 0)), truth,
             title=f"Gradient of {self.words}, {array}",
-            statement="The entry of one sample's gradient.",
+            statement="An entry of the gradient of one sample.",
             quantity=f"dl_i/d{place}",
             quantity_latex=rf"\frac{{\partial l_i}}{{\partial {latex(place)}}}",
             route="per-sample gradients of the model",
@@ -121,7 +119,7 @@ class LossForms:
         return self._entry(
             name, expression, indices, truth,
             title=f"Hessian of {self.words}, {array} and {other}",
-            statement="The entry of one sample's Hessian.",
+            statement="An entry of the Hessian of one sample.",
             quantity=f"d2l_i/d{one}d{two}",
             quantity_latex=rf"\frac{{\partial^2 l_i}}{{\partial {latex(one)}\,\partial {latex(two)}}}",
             route="per-sample Hessians of the model",
@@ -134,20 +132,19 @@ class LossForms:
         one, two = self.calculus.place(array, 0), self.calculus.place(other, 1)
 
         def truth(drawn: Instance) -> Any:
-            means, p = batch_means(drawn.model.sample_gradients(drawn.theta), drawn.values["b"], WITHOUT)
+            means, p = batch_means(drawn.model.sample_gradients(drawn.theta), drawn.values["b"], drawn.scheme)
             centred = means - p @ means
             return _block(drawn.model, np.einsum("k,ki,kj->ij", p, centred, centred)[None], array, other)[0]
 
         indices = (*self.calculus.index(array, 0), *self.calculus.index(other, 1))
         return self._entry(
-            name, expression, indices, truth, ((c2, COEFFICIENTS[WITHOUT][c2]),),
+            name, expression, indices, truth, ((c2, sampling_coefficients()[c2]),), (DRAWN,), batches=True,
             title=f"Gradient noise of {self.words}, {array} and {other}",
-            statement="The entry of the covariance of the batch gradient.",
+            statement="An entry of the covariance of the batch gradient.",
             quantity=f"Cov(dL_B/d{one}, dL_B/d{two})",
             quantity_latex=rf"\operatorname{{Cov}}\left(\frac{{\partial L_B}}{{\partial {latex(one)}}}, "
             rf"\frac{{\partial L_B}}{{\partial {latex(two)}}}\right)",
-            assumptions=("batches drawn without replacement",),
-            route="covariance over all batches",
+            route="covariance over all batches, for every batch size",
         )  # fmt: skip
 
     def moment(self, kind: str, name: str) -> ClosedForm:
@@ -163,21 +160,29 @@ class LossForms:
         return self._entry(
             name, expression, (SAMPLE,) if of_sample else (), truth,
             title=f"{title}, {self.words}",
-            statement=f"{title}, written out for {self.words}.",
+            statement=f"{'Its average over the samples' if of_sample else 'It'} is {symbol} of the forms for batches.",
             quantity=quantity,
             quantity_latex=quantity_latex,
             route="per-sample gradients and Hessians of the model",
         )  # fmt: skip
 
-    def batch(self, kind: str, scheme: str, name: str) -> ClosedForm:
-        expression, quantity, quantity_latex, title = BATCH[kind]
-        coefficients = COEFFICIENTS[scheme]
-        prove_batch(kind, scheme)
+    def batch(self, kind: str, name: str) -> ClosedForm:
+        """Whatever the loss, proven from how often samples enter a batch; only the averages are those of the loss."""
+        prove_batches()
+        known = BATCH[kind]
+        expression, statement, assumptions = known.expression, known.statement, (DRAWN, *known.assumptions)
+        if kind == "ias" and self.collinear:
+            one, other = self.small.gradients
+            proven(one * other.T, other * one.T)
+            expression, assumptions = T4 / S2, (DRAWN, *BATCH["gni"].assumptions)
+            statement = "The gradients of all samples are collinear, so that it is the same for all batches."
+        if expression.has(c3):
+            assumptions += ("n >= 3",)
 
         def truth(drawn: Instance) -> Any:
             g, h = drawn.model.sample_gradients(drawn.theta), drawn.model.sample_hessians(drawn.theta)
-            means, p = batch_means(g, drawn.values["b"], scheme)
-            curved, _ = batch_means(h, drawn.values["b"], scheme)
+            means, p = batch_means(g, drawn.values["b"], drawn.scheme)
+            curved, _ = batch_means(h, drawn.values["b"], drawn.scheme)
             square = p @ np.einsum("ki,ki->k", means, means)
             curvature = p @ np.einsum("ki,kij,kj->k", means, curved, means)
             interaction = p @ np.einsum("ki,ij,kj->k", means, h.mean(axis=0), means)
@@ -188,41 +193,47 @@ class LossForms:
             }[kind]  # fmt: skip
 
         return self._entry(
-            name, expression, (), truth, (*coefficients.items(), *self.averages.items()),
-            title=f"{title}, {self.words}",
-            statement=f"{title} for batches of b samples, through averages over samples.",
-            quantity=quantity,
-            quantity_latex=quantity_latex,
-            assumptions=(f"batches drawn {scheme.replace('_', ' ')}", *(("n >= 3",) if scheme == WITHOUT else ())),
-            route="all batches, with the per-sample gradients and Hessians of the model",
+            name, expression, (), truth, (*sampling_coefficients().items(), *self.averages.items()),
+            assumptions, known.source, batches=True,
+            title=f"{known.title}, {self.words}",
+            statement=statement,
+            quantity=known.quantity,
+            quantity_latex=known.latex,
+            route="all batches of every size, with the per-sample gradients and Hessians of the model",
         )  # fmt: skip
 
     def _entry(
         self, name: str, expression: Any, indices: Sequence[Any], truth: Callable[[Instance], Any],
-        parts: Sequence[tuple[Any, Any]] = (), assumptions: tuple[str, ...] = (), **fields: Any,
+        parts: Sequence[tuple[Any, Any]] = (), assumptions: tuple[str, ...] = (), source: str = "",
+        batches: bool = False, **fields: Any,
     ) -> ClosedForm:  # fmt: skip
-        """A form compared at all values of its indices, with what it uses explained and in `arguments`."""
+        """A form compared at all values of its indices and for all batches, its names explained and in `arguments`."""
         where, used = [], _names(expression)
         for symbol, value in (*parts, *self.calculus.where):
             if _names(symbol) <= used:
                 where.append((symbol, value))
                 used |= _names(value)
-        known = (*(self.calculus.array(key) for key in self.calculus.formula.shapes), n, d, b)
-        arguments = [x for x in known if str(x) in used]
+        shapes, data = self.calculus.formula.shapes, self.calculus.definition.data
+        arrays = (sp.IndexedBase(key, real=True) if key in data else self.calculus.array(key) for key in shapes)
+        arguments = [x for x in (*arrays, n, d, b, replacement) if str(x) in used]
 
         def compare(formula: Formula, rng: np.random.Generator) -> tuple[Any, Any]:
-            drawn = self.draw(rng)
-            expected = np.asarray(truth(drawn))
-            values = [drawn.values[str(argument)] for argument in arguments]
-            found = [formula(*place, *values) for place in np.ndindex(*expected.shape)]
-            return np.reshape(found, expected.shape), expected
+            instance = self.draw(rng)
+            found, expected = [], []
+            for drawn in instance.batches() if batches else (instance,):
+                known = np.asarray(truth(drawn))
+                values = [drawn.values[str(argument)] for argument in arguments]
+                found += [formula(*place, *values) for place in np.ndindex(*known.shape)]
+                expected += list(known.flat)
+            return found, expected
 
+        sources = [f"quantity: {source}"] * bool(source) + [f"model: {self.source}"] * bool(self.source)
         return ClosedForm(
             name=name,
             expression=expression,
             arguments=(*indices, *arguments),
             where=tuple(where),
-            reference=self.reference,
+            reference=f"this project ({'; '.join(sources)})" if sources else "this project",
             assumptions=self.assumptions + assumptions,
             compare=compare,
             instances=4,

@@ -3,15 +3,16 @@ r"""What is shown of every loss: six averages over samples, and the expectations
 .. math:: S_1 = \tfrac1n\sum|g_i|^2,\ S_2 = |\bar g|^2,\quad T_1 = \tfrac1n\sum g_i^TH_ig_i,\ T_2 = \tfrac1n\sum
           \bar g^TH_ig_i,\ T_3 = \tfrac1n\sum g_i^T\bar Hg_i,\ T_4 = \bar g^T\bar H\bar g
 
-The coefficients follow from how often samples enter a batch (`sampling_moments`).
+Forms that hold for one sample have the index i. The coefficients :math:`c_2, c_3` are those of `sampling_moments`, with
+or without replacement.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import sympy as sp
@@ -19,44 +20,58 @@ import sympy as sp
 from ...models.base import Model
 from ...models.definition import Definition
 from ..closed_form import proven
+from .batch_averages import CURVATURE, GRADIENT, INTERACTION, S1, S2, T1, T2, T3, T4, average, coefficients
 from .enumerated_batches import WITH, WITHOUT
-from .index_algebra import n
-from .sampling_moments import batch_expectation
 
-b, c2, c3 = sp.symbols("b c_2 c_3", positive=True)
-S1, S2, T1, T2, T3, T4 = MOMENTS = sp.symbols("S_1 S_2 T_1 T_2 T_3 T_4", real=True)
-SQUARE = S2 + c2 * (S1 - S2)
-INTERACTION = T4 + c2 * (T3 - T4)
-CURVATURE = T4 + c2 * (T3 + 2 * T2 - 3 * T4) + c3 * (T1 - T3 - 2 * T2 + 2 * T4)
-COEFFICIENTS = {
-    WITHOUT: {c2: (n - b) / (b * (n - 1)), c3: (n - b) * (n - 2 * b) / (b**2 * (n - 1) * (n - 2))},
-    WITH: {c2: 1 / b, c3: 1 / b**2},
-}
-BY_BLOCKS = {  # the average of g' (factor 0), H (1) and g (2), by which of them are of the same sample
-    "012": T1, "0|12": T2, "01|2": T2, "02|1": T3, "0|1|2": T4,
-}  # fmt: skip
-# name -> (expression, quantity, LaTeX, what it is)
-BATCH: dict[str, tuple[Any, str, str, str]] = {
-    "batch_gradient_square": (SQUARE, "E|g_B|^2", r"\mathbb{E}\,|g_B|^2", "Mean square of the batch gradient"),
-    "batch_interaction": (
+ENUMERATED = 2000  # more lists of draws with replacement than these are not gone through
+replacement = sp.Symbol("replacement")  # true or false: whether a sample can enter a batch twice
+SQUARED = "the mean square of the batch gradient is not zero"
+
+
+class BatchQuantity(NamedTuple):
+    """An expectation over batches, the same in the six averages for every loss."""
+
+    expression: Any
+    quantity: str
+    latex: str
+    title: str
+    statement: str
+    assumptions: tuple[str, ...] = ()
+    source: str = ""
+
+
+BATCH = {
+    "batch_gradient_square": BatchQuantity(
+        GRADIENT, "E|g_B|^2", r"\mathbb{E}\,|g_B|^2", "Mean square of the batch gradient",
+        "The squared full gradient and the variance of the batch gradient.",
+    ),
+    "batch_interaction": BatchQuantity(
         INTERACTION, "E[g_B' Hbar g_B]", r"\mathbb{E}\,g_B^\top\bar Hg_B",
         "Mean curvature of the full loss along the batch gradient",
+        "Times eta^2/2 it is the mean second-order change of the full loss in a step.",
     ),
-    "batch_curvature": (
+    "batch_curvature": BatchQuantity(
         CURVATURE, "E[g_B' H_B g_B]", r"\mathbb{E}\,g_B^\top H_Bg_B",
         "Mean curvature of the batch loss along its gradient",
+        "Times eta^2/2 it is the mean second-order change of the batch's own loss in a step.",
     ),
-    "batch_sharpness": (
-        CURVATURE / SQUARE, "E[g_B' H_B g_B] / E|g_B|^2",
+    "batch_sharpness": BatchQuantity(
+        CURVATURE / GRADIENT, "E[g_B' H_B g_B] / E|g_B|^2",
         r"\frac{\mathbb{E}\,g_B^\top H_Bg_B}{\mathbb{E}\,|g_B|^2}", "Batch Sharpness",
+        "The curvature of batch losses along their own gradients, as a ratio of expectations.",
+        (SQUARED,), "Andreyev and Beneventano 2024",
     ),
-    "ias": (
-        INTERACTION / SQUARE, "E[g_B' Hbar g_B] / E|g_B|^2",
+    "ias": BatchQuantity(
+        INTERACTION / GRADIENT, "E[g_B' Hbar g_B] / E|g_B|^2",
         r"\frac{\mathbb{E}\,g_B^\top\bar Hg_B}{\mathbb{E}\,|g_B|^2}", "Interaction-aware sharpness",
+        "The Rayleigh quotient of the mean Hessian along batch gradients, at most lambda_max.",
+        (SQUARED,), "Lee and Jang 2023",
     ),
-    "gni": (
+    "gni": BatchQuantity(
         INTERACTION / S2, "E[g_B' Hbar g_B] / |gbar|^2", r"\frac{\mathbb{E}\,g_B^\top\bar Hg_B}{|\bar g|^2}",
         "Gradient-noise interaction",
+        "The curvature of the full loss along batch gradients, in units of the squared full gradient.",
+        ("the full gradient is not zero",), "Andreyev and Beneventano 2024",
     ),
 }  # fmt: skip
 # name -> (symbol of its average, quantity, LaTeX, what it is)
@@ -76,11 +91,22 @@ SAMPLE_MOMENTS: dict[str, tuple[Any, str, str, str]] = {
 
 @dataclass(frozen=True)
 class Instance:
-    """A random loss and point; values of parameters, data, constants, n and d by name."""
+    """A random loss and point; values of parameters, data, constants, n and d by name, and b and replacement."""
 
     model: Model
     theta: Any
     values: Mapping[str, Any]
+
+    def batches(self) -> Iterator[Instance]:
+        """With every batch size, without replacement and, as far as it can be enumerated, with it."""
+        size = self.values["n"]
+        for batch in range(1, size + 1):
+            for again in (False, True) if size**batch < ENUMERATED else (False,):
+                yield replace(self, values={**self.values, "b": batch, "replacement": again})
+
+    @property
+    def scheme(self) -> str:
+        return WITH if self.values["replacement"] else WITHOUT
 
 
 def defined(model: Model) -> Definition:
@@ -104,23 +130,16 @@ def moments_of(drawn: Instance) -> dict[Any, Any]:
     }  # fmt: skip
 
 
-def prove_batch(kind: str, scheme: str) -> None:
-    """Derive what one of BATCH is made of, the same for all losses, from how often samples enter a batch."""
-    expression = BATCH[kind][0]
-    for part in (SQUARE, INTERACTION, CURVATURE):
-        if expression.has(part) or part in (expression, sp.fraction(expression)[0]):
-            _prove_expectation(part, scheme)
+@functools.cache
+def sampling_coefficients() -> dict[Any, Any]:
+    """c2 and c3 for both ways to draw a batch."""
+    pairs = zip(coefficients(WITH), coefficients(WITHOUT), strict=True)
+    return {symbol: sp.Piecewise((again, replacement), (once, True)) for (symbol, again), (_, once) in pairs}
 
 
 @functools.cache
-def _prove_expectation(part: Any, scheme: str) -> None:
-    derived = {
-        SQUARE: lambda: batch_expectation(2, lambda blocks: S1 if len(blocks) == 1 else S2, scheme),
-        INTERACTION: lambda: batch_expectation(2, lambda blocks: T3 if len(blocks) == 1 else T4, scheme),
-        CURVATURE: lambda: batch_expectation(3, lambda blocks: BY_BLOCKS[_shared(blocks)], scheme),
-    }[part]()
-    proven(derived, part.subs(COEFFICIENTS[scheme]))
-
-
-def _shared(blocks: list[list[int]]) -> str:
-    return "|".join(sorted("".join(map(str, sorted(block))) for block in blocks))
+def prove_batches() -> None:
+    """Derive the three expectations of BATCH, for both ways to draw a batch."""
+    for scheme in (WITH, WITHOUT):
+        for factors, shown in (("gg", GRADIENT), ("g.g", INTERACTION), ("gHg", CURVATURE)):
+            proven(average(factors, scheme), shown, coefficients(scheme))

@@ -1,13 +1,14 @@
 r"""Largest eigenvalues of the mean Hessians of the built-in losses, where they have a closed form.
 
 Where the residuals vanish the Hessian of a product of factors has rank one in every feature; elsewhere two factors give
-a 2 x 2 block. Losses with a scalar that multiplies all features have blocks if the data are whitened,
-:math:`\hat H = hI`. The blocks come from the definitions; nothing else is needed.
+a 2 x 2 block. The blocks come from the definitions; nothing else is needed. Whitened data are in
+`loss_whitened`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import sympy as sp
@@ -16,12 +17,12 @@ from ...models import (
     DiagonalNetwork,
     GatedQuadratic,
     LeastSquares,
-    LinearNetwork,
     Quadratics,
     ScalarProduct,
     SharpeningLeastSquares,
 )
 from ..closed_form import ClosedForm, proven
+from .loss_whitened import linear_network_sharpness, sharpening_least_squares_sharpness
 from .mean_hessians import (
     SAMPLES,
     Case,
@@ -30,16 +31,17 @@ from .mean_hessians import (
     larger,
     line,
     mean_hessian,
+    of_feature,
     orthogonal,
     q,
     rank_one,
     sharpness_form,
-    whitened,
 )
 
 u, v, a, s = sp.symbols("u v a s", real=True)
 kappa = sp.Symbol("kappa", real=True)
-norm, dot = sp.symbols("w c", real=True)  # |u|^2 and |h a v + q|
+ORTHOGONAL = "orthogonal data, X'X/n = diag(h)"
+MAXIMUM = "Every feature has a block of its own, and the largest of their top eigenvalues counts."
 
 
 def least_squares_sharpness(name: str) -> ClosedForm:
@@ -54,7 +56,8 @@ def least_squares_sharpness(name: str) -> ClosedForm:
         return model, rng.normal(size=2), (second[0, 0], second[0, 1], second[1, 1])
 
     return sharpness_form(
-        name, "Sharpness of least squares with two features", "It is that of the second moment of the data everywhere.",
+        name, "Sharpness of least squares with two features",
+        "The same at all parameters: that of the second moment of the data.",
         expression, (h1, h2, h3), ("two features", "h_jk is the mean of x_ij x_ik"), draw,
     )  # fmt: skip
 
@@ -64,9 +67,10 @@ def least_squares_orthogonal_sharpness(name: str) -> ClosedForm:
         inputs, curvatures = orthogonal(rng)
         return LeastSquares(inputs, rng.normal(size=SAMPLES)), rng.normal(size=3), (curvatures,)
 
+    expression, arrays = of_feature(proven(line("least_squares")[0], h), h)
     return sharpness_form(
         name, "Sharpness of least squares on orthogonal data", "The largest mean square of a feature.",
-        proven(line("least_squares")[0], h), (h,), ("orthogonal data, X'X/n = diag(h), or one feature",), draw,
+        expression, arrays, (ORTHOGONAL,), draw,
     )  # fmt: skip
 
 
@@ -75,25 +79,28 @@ def product_block_sharpness(name: str) -> ClosedForm:
     scalar = name.startswith("scalar")
     radius = (h * (u**2 - v**2) / 2) ** 2 + (h * u * v + q) ** 2
     expression = larger(line("scalar_product" if scalar else "diagonal_network"), h * (u**2 + v**2) / 2, radius)
+    arguments: tuple[Any, ...] = (u, v, h, q)
+    if not scalar:
+        expression, arguments = of_feature(expression, *arguments)
 
     def draw(rng: np.random.Generator) -> Case:
         inputs, curvatures = orthogonal(rng, 1 if scalar else 3)
         targets, theta = rng.normal(size=SAMPLES), rng.normal(size=2 * len(curvatures))
         model = ScalarProduct(inputs[:, 0], targets) if scalar else DiagonalNetwork(inputs, targets)
-        slopes = model.residuals(theta) @ inputs / SAMPLES
-        return model, theta, (*np.split(theta, 2), curvatures, slopes)
+        values = (*np.split(theta, 2), curvatures, model.residuals(theta) @ inputs / SAMPLES)
+        return model, theta, tuple(float(value[0]) for value in values) if scalar else values
 
     return sharpness_form(
         name, "Sharpness of f(x) = u v x" if scalar else "Sharpness of w = u v on orthogonal data",
-        "The largest over the features of the larger eigenvalue of a 2 x 2 block.", expression, (u, v, h, q),
-        ("one feature" if scalar else "orthogonal data, X'X/n = diag(h)", "q = X'r/n"), draw,
+        "The larger eigenvalue of the 2 x 2 Hessian." if scalar else MAXIMUM, expression, arguments,
+        ("h is the mean of x_i^2, q that of r_i x_i",) if scalar else (ORTHOGONAL, "q = X'r/n"), draw,
     )  # fmt: skip
 
 
 def difference_block_sharpness(name: str) -> ClosedForm:
     """w = u^2 - v^2 on orthogonal data."""
     radius = (2 * h * (u**2 - v**2) + 2 * q) ** 2 + 16 * h**2 * u**2 * v**2
-    expression = larger(line("difference_network"), 2 * h * (u**2 + v**2), radius)
+    expression, arrays = of_feature(larger(line("difference_network"), 2 * h * (u**2 + v**2), radius), u, v, h, q)
 
     def draw(rng: np.random.Generator) -> Case:
         inputs, curvatures = orthogonal(rng)
@@ -102,8 +109,7 @@ def difference_block_sharpness(name: str) -> ClosedForm:
 
     return sharpness_form(
         name, "Sharpness of w = u^2 - v^2 on orthogonal data",
-        "The largest over the features of the larger eigenvalue of a 2 x 2 block.", expression, (u, v, h, q),
-        ("orthogonal data, X'X/n = diag(h)", "q = X'r/n"), draw,
+        MAXIMUM, expression, arrays, (ORTHOGONAL, "q = X'r/n"), draw,
     )  # fmt: skip
 
 
@@ -113,18 +119,21 @@ def factors_block_sharpness(name: str) -> ClosedForm:
     factors = sp.symbols(f"u1:{depth + 1}", real=True)
     shown = h * sum(sp.prod(factors) ** 2 / f**2 for f in factors)
     expression = rank_one(line(prefix, sp.S.Zero), shown)
+    arguments = (*factors, h)
+    if depth == 3:
+        expression, arguments = of_feature(expression, *arguments)
 
     def draw(rng: np.random.Generator) -> Case:
         inputs, curvatures = orthogonal(rng, 1 if depth == 4 else 3)
         layers = rng.normal(size=(depth, len(curvatures)))
         targets = inputs @ layers.prod(axis=0)
         model = ScalarProduct(inputs[:, 0], targets, 4) if depth == 4 else DiagonalNetwork(inputs, targets, 3)
-        return model, layers.ravel(), (*layers, curvatures)
+        return model, layers.ravel(), (*layers.ravel(), curvatures[0]) if depth == 4 else (*layers, curvatures)
 
     return sharpness_form(
         name, f"Sharpness of a product of {depth} factors at interpolation",
-        "Each factor adds the square of what multiplies it.", expression, (*factors, h),
-        ("interpolation", "one feature" if depth == 4 else "orthogonal data, X'X/n = diag(h)"), draw,
+        "Each factor adds the square of what multiplies it.", expression, arguments,
+        ("interpolation", "h is the mean of x_i^2" if depth == 4 else ORTHOGONAL), draw,
     )  # fmt: skip
 
 
@@ -133,7 +142,8 @@ def power_block_sharpness(name: str) -> ClosedForm:
     p, r = sp.symbols("u v", positive=True)
     depth = sp.Symbol("D", real=True)
     matrix = line("power_network", sp.S.Zero).xreplace({u: p, v: r})
-    expression = rank_one(matrix, h * depth**2 * (p ** (2 * depth - 2) + r ** (2 * depth - 2)))
+    derived = rank_one(matrix, h * depth**2 * (p ** (2 * depth - 2) + r ** (2 * depth - 2)))
+    expression, arrays = of_feature(derived, p, r, h)
 
     def draw(rng: np.random.Generator) -> Case:
         inputs, curvatures = orthogonal(rng)
@@ -144,52 +154,7 @@ def power_block_sharpness(name: str) -> ClosedForm:
 
     return sharpness_form(
         name, "Sharpness of w = u^D - v^D at interpolation", "Each feature has one curved direction.", expression,
-        (p, r, h, depth), ("interpolation", "orthogonal data, X'X/n = diag(h)", "u, v > 0", "D at least 2"), draw,
-    )  # fmt: skip
-
-
-def linear_network_sharpness(name: str) -> ClosedForm:
-    """Whitened data; the block is the larger eigenvalue as it contains a^2 h."""
-    v1, v2 = sp.IndexedBase("v", real=True)[0], sp.IndexedBase("v", real=True)[1]
-    q1, q2 = sp.symbols("q_1 q_2", real=True)
-    square, cross = v1**2 + v2**2, (h * a * v1 + q1) ** 2 + (h * a * v2 + q2) ** 2
-    derived = whitened(
-        "linear_network", (q1, q2), h * (a**2 + square) / 2, (h * (a**2 - square) / 2) ** 2 + cross, h * a**2
-    )
-    shown = h * (a**2 + norm) / 2 + sp.sqrt((h * (a**2 - norm) / 2) ** 2 + dot**2)
-    expression = proven(derived, shown, [(norm, square), (dot, sp.sqrt(cross))])
-
-    def draw(rng: np.random.Generator) -> Case:
-        inputs, theta = np.linalg.qr(rng.normal(size=(SAMPLES, 3)))[0], rng.normal(size=4)
-        model = LinearNetwork(inputs, rng.normal(size=SAMPLES))
-        cross = theta[3] * theta[:3] / SAMPLES + model.residuals(theta) @ inputs / SAMPLES
-        return model, theta, (theta[3], theta[:3] @ theta[:3], 1 / SAMPLES, np.linalg.norm(cross))
-
-    return sharpness_form(
-        name, "Sharpness of f(x) = a v . x on whitened data", "The larger eigenvalue of a 2 x 2 block.", expression,
-        (a, norm, h, dot), ("whitened data, X'X/n = h I", "w = |v|^2", "c = |h a v + q| with q = X'r/n"), draw,
-    )  # fmt: skip
-
-
-def sharpening_least_squares_sharpness(name: str) -> ClosedForm:
-    u1, u2 = sp.IndexedBase("u", real=True)[0], sp.IndexedBase("u", real=True)[1]
-    square = u1**2 + u2**2
-    # X'y = 0 makes q the part of the residual that is the prediction: q = h v u
-    derived = whitened(
-        "sharpening_least_squares", (h * v * u1, h * v * u2), h * (v**2 + square) / 2,
-        (h * (v**2 - square) / 2) ** 2 + 4 * h**2 * v**2 * square, h * v**2,
-    )  # fmt: skip
-    shown = h * ((v**2 + norm) / 2 + sp.sqrt(((v**2 - norm) / 2) ** 2 + 4 * v**2 * norm))
-    expression = proven(derived, shown, [(norm, square)])
-
-    def draw(rng: np.random.Generator) -> Case:
-        basis, theta = np.linalg.qr(rng.normal(size=(SAMPLES, SAMPLES)))[0], rng.normal(size=4)
-        model = SharpeningLeastSquares(basis[:, :3], basis[:, 3], 0.3)  # y is orthogonal to the inputs
-        return model, theta, (theta[3], theta[:3] @ theta[:3], 1 / SAMPLES)
-
-    return sharpness_form(
-        name, "Sharpness of PSL on whitened data", "The larger eigenvalue of a 2 x 2 block.", expression, (v, norm, h),
-        ("whitened data, X'X/n = h I", "X'y = 0", "w = |u|^2"), draw,
+        (*arrays, depth), ("interpolation", ORTHOGONAL, "u, v > 0", "D at least 2"), draw,
     )  # fmt: skip
 
 

@@ -22,13 +22,14 @@ from .loss_calculus import LossCalculus
 from .loss_forms import LossForms
 from .loss_quantities import Instance, defined
 
-SAMPLES, FEATURES = 4, 2
 NETWORKS = "Woodworth et al. 2020; Even, Pesme, Gunasekar and Flammarion 2023"
 Maker = Callable[[np.random.Generator], Model]
 
 
 def _inputs(rng: np.random.Generator) -> tuple[Any, Any]:
-    return rng.normal(size=(SAMPLES, FEATURES)), rng.normal(size=SAMPLES)
+    """Data of 3 to 6 samples with 1 to 3 features."""
+    samples, features = rng.integers(3, 7), rng.integers(1, 4)
+    return rng.normal(size=(samples, features)), rng.normal(size=samples)
 
 
 def product_network(depth: int) -> Maker:
@@ -44,7 +45,11 @@ def power_network(rng: np.random.Generator) -> DiagonalNetwork:
 
 
 def scalar_product(depth: int) -> Maker:
-    return lambda rng: ScalarProduct(rng.normal(size=SAMPLES), rng.normal(size=SAMPLES), depth=depth)
+    def make(rng: np.random.Generator) -> Model:
+        inputs, targets = _inputs(rng)
+        return ScalarProduct(inputs[:, 0], targets, depth=depth)
+
+    return make
 
 
 def sharpening(rng: np.random.Generator) -> Model:
@@ -56,41 +61,46 @@ def gated(rng: np.random.Generator) -> Model:
 
 
 def quadratics(rng: np.random.Generator) -> Model:
-    h = rng.normal(size=(SAMPLES, FEATURES, FEATURES))
-    return Quadratics(h + h.transpose(0, 2, 1), rng.normal(size=(SAMPLES, FEATURES)))
+    centers, _ = _inputs(rng)
+    h = rng.normal(size=(*centers.shape, centers.shape[1]))
+    return Quadratics(h + h.transpose(0, 2, 1), centers)
 
 
 def drawn(make: Maker) -> Callable[[np.random.Generator], Instance]:
-    """Random instances: the loss at a random point with a random batch size."""
+    """Random instances: the loss at a random point."""
 
     def draw(rng: np.random.Generator) -> Instance:
         model = make(rng)
-        return instance(model, rng.normal(size=model.dim), rng)
+        return instance(model, rng.normal(size=model.dim))
 
     return draw
 
 
-def instance(model: Model, theta: Any, rng: np.random.Generator, **more: Any) -> Instance:
+def instance(model: Model, theta: Any, **more: Any) -> Instance:
     definition, start = defined(model), 0
     values: dict[str, Any] = {**definition.data, **definition.constants, **more}
     for name, shape in definition.parameters.items():
         size = int(np.prod(shape))
         values[name] = theta[start : start + size] if shape else theta[start]
         start += size
-    batch = int(rng.integers(1, SAMPLES))  # a batch of all samples has no noise
-    return Instance(model, theta, {**values, "n": SAMPLES, "d": FEATURES, "b": batch})
+    samples, *features = next(iter(definition.data.values())).shape
+    return Instance(model, theta, {**values, "n": samples, "d": features[0] if features else 1})
 
 
 def _power_draw(rng: np.random.Generator) -> Instance:
     network = power_network(rng)
-    return instance(network, rng.uniform(0.4, 1.3, network.dim), rng, D=network.depth)
+    return instance(network, rng.uniform(0.4, 1.3, network.dim), D=network.depth)
 
 
 def _loss(
-    prefix: str, words: str, make: Maker, arrays: tuple[str, ...], reference: str = "this project", **calculus: Any
+    prefix: str, words: str, make: Maker, arrays: tuple[str, ...], source: str = "", **calculus: Any
 ) -> LossForms:
     definition = defined(make(np.random.default_rng(0)))
-    return LossForms(prefix, words, LossCalculus(definition, **calculus), drawn(make), arrays, reference)
+    return LossForms(prefix, words, LossCalculus(definition, **calculus), drawn(make), arrays, source)
+
+
+def _collinear(*loss: Any) -> LossForms:
+    return dataclasses.replace(_loss(*loss), collinear=True)
 
 
 def _power_loss() -> LossForms:
@@ -104,15 +114,13 @@ def _power_loss() -> LossForms:
 
 
 def _quadratic_loss() -> LossForms:
-    shown = {"residual": None, "symmetric": ("H",), "named": (("theta", "g"),)}
-    forms = _loss("quadratics", "per-sample quadratics", quadratics, ("theta",), "textbook", **shown)
+    shown: dict[str, Any] = {"residual": None, "symmetric": ("H",), "named": (("theta", "g"),)}
+    forms = _loss("quadratics", "per-sample quadratics", quadratics, ("theta",), **shown)
     return dataclasses.replace(forms, assumptions=("every H_i is symmetric",))
 
 
 LOSSES: dict[str, tuple[LossForms, ...]] = {
-    "least_squares": (
-        _loss("least_squares", "least squares", lambda rng: LeastSquares(*_inputs(rng)), ("w",), "textbook"),
-    ),
+    "least_squares": (_loss("least_squares", "least squares", lambda rng: LeastSquares(*_inputs(rng)), ("w",)),),
     "diagonal_network": (
         _loss("diagonal_network", "w = u v", product_network(2), ("u", "v"), NETWORKS),
         _loss("cubic_network", "w = u1 u2 u3", product_network(3), ("u1", "u2"), NETWORKS),
@@ -120,8 +128,8 @@ LOSSES: dict[str, tuple[LossForms, ...]] = {
         _power_loss(),
     ),
     "scalar_product": (
-        _loss("scalar_product", "f(x) = u v x", scalar_product(2), ("u", "v")),
-        _loss("fourfold_product", "f(x) = u1 u2 u3 u4 x", scalar_product(4), ("u1", "u2"), "Zhu et al. 2023"),
+        _collinear("scalar_product", "f(x) = u v x", scalar_product(2), ("u", "v")),
+        _collinear("fourfold_product", "f(x) = u1 u2 u3 u4 x", scalar_product(4), ("u1", "u2"), "Zhu et al. 2023"),
     ),
     "linear_network": (
         _loss("linear_network", "f(x) = a v . x", lambda rng: LinearNetwork(*_inputs(rng)), ("v", "a")),

@@ -24,6 +24,7 @@ q, z = sp.symbols("q z", real=True)
 Case = tuple[Any, Any, tuple[Any, ...]]  # loss, point, arguments of the formula
 Draw = Callable[[np.random.Generator], Case]
 SAMPLES = 5
+FEATURE = sp.Symbol("j", integer=True)
 
 
 def mean_hessian(calculus: LossCalculus, second: Any, first: Any) -> Any:
@@ -69,18 +70,28 @@ def sharpness_form(
     name: str, title: str, statement: str, expression: Any, arguments: Sequence[Any], assumptions: tuple[str, ...],
     draw: Draw,
 ) -> ClosedForm:  # fmt: skip
-    """lambda_max; the formula's values are maximised, as there may be one for each feature."""
+    """lambda_max; where the expression has the index of a feature, the largest over the features of what it says."""
+    each = FEATURE in expression.free_symbols
 
     def compare(formula: Formula, rng: np.random.Generator) -> tuple[Any, Any]:
         model, theta, values = draw(rng)
-        return np.max(formula(*values)), np.linalg.eigvalsh(model.hessian(theta))[-1]
+        found = max(formula(j, *values) for j in range(len(values[0]))) if each else formula(*values)
+        return found, np.linalg.eigvalsh(model.hessian(theta))[-1]
 
     return ClosedForm(
-        name=name, title=title, statement=statement, expression=expression, arguments=tuple(arguments),
+        name=name, title=title, statement=statement, expression=expression,
+        arguments=(FEATURE, *arguments) if each else tuple(arguments),
         assumptions=assumptions, reference="this project", compare=compare,
-        quantity="lambda_max", quantity_latex=r"\lambda_{\max}",
+        quantity="lambda_max = max_j lambda_j, lambda_j" if each else "lambda_max",
+        quantity_latex=r"\lambda_{\max} = \max_j\lambda_j,\quad \lambda_j" if each else r"\lambda_{\max}",
         route="largest eigenvalue of the Hessian from the kernels",
     )  # fmt: skip
+
+
+def of_feature(expression: Any, *scalars: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The scalars in a formula as entries of arrays at one feature, and the arrays."""
+    arrays = tuple(sp.IndexedBase(scalar.name, real=True) for scalar in scalars)
+    return expression.xreplace({scalar: array[FEATURE] for scalar, array in zip(scalars, arrays, strict=True)}), arrays
 
 
 def orthogonal(rng: np.random.Generator, features: int = 3) -> tuple[Any, Any]:

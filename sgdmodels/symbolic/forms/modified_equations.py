@@ -1,11 +1,11 @@
-r"""Modified flows: which flow a step of GD or an epoch of SGD follows, to which order in the step size.
+r"""Modified flows: which flow a step of gradient descent or an epoch of SGD follows, to which order in the step size.
 
-.. math:: \dot\theta = -\nabla(L + \tfrac\eta4\|\nabla L\|^2), \qquad
-          \dot\theta = -\nabla(L + \tfrac{\eta}{4m}\textstyle\sum_k\|\nabla L_k\|^2)
+.. math:: \dot\theta = -\nabla\Big(L + \frac\eta4|\nabla L|^2\Big), \qquad
+          \dot\theta = -\nabla\Big(L + \frac{\eta}{4K}\sum_{k=1}^K|\nabla L_k|^2\Big)
 
-The first is compared with a step of GD, the second with an epoch of m batches in random order, by the Lie series of its
-generator; the forms below are the first terms in which they differ. Sources: Barrett and Dherin 2021; Smith et al.
-2021.
+The first is compared with a step of gradient descent after the time :math:`\eta`, the second with an epoch of K batches
+with losses :math:`L_k` in random order after the time :math:`K\eta`, by Lie series; the formulas below are the first
+terms in which they differ, or the last in which they agree. Sources: Barrett and Dherin 2021; Smith et al. 2021.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def gradient_flow_error() -> ClosedForm:
         quantity_latex=r"\lim_{\eta\to0}\frac{\theta_{GD} - \theta(\eta)}{\eta^2}",
         expression=proven(derived, -slope * bend / 2),
         arguments=(slope, bend),
-        assumptions=("one dimension", "smooth loss with derivatives g, h at the start", "same start"),
+        assumptions=("one dimension", "loss with derivatives L' = g, L'' = h at the start", "same start"),
         reference=BARRETT,
         route=FLOW,
         compare=compare,
@@ -125,7 +125,7 @@ def gradient_flow_error() -> ClosedForm:
 
 def modified_flow_error() -> ClosedForm:
     difference = (-eta * slope - _one_dimension(regularised=True)).expand()
-    proven(difference.coeff(eta, 1) + difference.coeff(eta, 2), sp.Integer(0))
+    proven(sp.Matrix([difference.coeff(eta, 1), difference.coeff(eta, 2)]), sp.zeros(2, 1))
 
     def compare(formula: Formula, rng: np.random.Generator) -> tuple[Any, Any]:
         derivative, start = _exponential_loss(rng, 1)
@@ -140,7 +140,7 @@ def modified_flow_error() -> ClosedForm:
         quantity_latex=r"\lim_{\eta\to0}\frac{\theta_{GD} - \tilde\theta(\eta)}{\eta^3}",
         expression=proven(difference.coeff(eta, 3), -slope * bend**2 / 3 - slope**2 * third / 12),
         arguments=(slope, bend, third),
-        assumptions=("one dimension", "smooth loss with derivatives g, h, t at the start", "same start"),
+        assumptions=("one dimension", "loss with derivatives L' = g, L'' = h, L''' = t at the start", "same start"),
         reference="this project, after " + BARRETT,
         route=FLOW,
         compare=compare,
@@ -149,10 +149,10 @@ def modified_flow_error() -> ClosedForm:
 
 def modified_flow_error_vector() -> ClosedForm:
     g, h, t = sp.IndexedBase("g"), sp.IndexedBase("H"), sp.IndexedBase("T")
-    m, k, l = sp.symbols("m k l", integer=True)  # noqa: E741
+    j, k, l = sp.symbols("j k l", integer=True)  # noqa: E741
     d = sp.Symbol("d", integer=True, positive=True)
     ends = [(k, 0, d - 1), (l, 0, d - 1)]
-    shown = -sp.Sum(h[m, k] * h[k, l] * g[l], *ends) / 3 - sp.Sum(t[m, k, l] * g[k] * g[l], *ends) / 12
+    shown = -sp.Sum(h[j, k] * h[k, l] * g[l], *ends) / 3 - sp.Sum(t[j, k, l] * g[k] * g[l], *ends) / 12
     # two dimensions, in coordinates that diagonalise the Hessian: the sums are invariant under rotations
     theta, axes = sp.symbols("theta_0 theta_1"), range(2)
     slopes, bends, cubes = sp.symbols("g_0:2"), sp.symbols("h_0:2"), sp.symbols("t_0:4")
@@ -160,12 +160,12 @@ def modified_flow_error_vector() -> ClosedForm:
     loss += sum(cubes[sum(i)] * sp.prod(theta[a] for a in i) for i in itertools.product(axes, repeat=3)) / 6
     modified = loss + eta / 4 * sum(sp.diff(loss, z) ** 2 for z in theta)
     drift = [-sp.diff(modified, z) for z in theta]
-    values = {g[i]: slopes[i] for i in axes} | {h[i, j]: bends[i] * int(i == j) for i in axes for j in axes}
+    values = {g[i]: slopes[i] for i in axes} | {h[i, o]: bends[i] * int(i == o) for i in axes for o in axes}
     values |= {t[i]: cubes[sum(i)] for i in itertools.product(axes, repeat=3)}
     for i in axes:
         difference = sp.expand(-eta * slopes[i] - lie_series(theta[i], drift, theta))
-        proven(difference.coeff(eta, 1) + difference.coeff(eta, 2), sp.Integer(0))
-        proven(difference.coeff(eta, 3), shown.subs({d: 2, m: i}).doit().subs(values))
+        proven(sp.Matrix([difference.coeff(eta, 1), difference.coeff(eta, 2)]), sp.zeros(2, 1))
+        proven(difference.coeff(eta, 3), shown.subs({d: 2, j: i}).doit().subs(values))
 
     def compare(formula: Formula, rng: np.random.Generator) -> tuple[Any, Any]:
         derivative, start = _exponential_loss(rng, 3)
@@ -176,11 +176,14 @@ def modified_flow_error_vector() -> ClosedForm:
         name="modified_flow_error_vector",
         title="Error of the modified flow in a step, in several dimensions",
         statement="-(H^2 g / 3 + T[g, g] / 12): the flow on L + (eta/4) |grad L|^2 follows a step to second order.",
-        quantity="lim (step of GD - modified flow)[m] / eta^3",
-        quantity_latex=r"\lim_{\eta\to0}\frac{(\theta_{GD} - \tilde\theta(\eta))_m}{\eta^3}",
+        quantity="lim (step of GD - modified flow)[j] / eta^3",
+        quantity_latex=r"\lim_{\eta\to0}\frac{(\theta_{GD} - \tilde\theta(\eta))_j}{\eta^3}",
         expression=shown,
-        arguments=(m, g, h, t, d),
-        assumptions=("smooth loss with derivatives g, H, T at the start", "same start"),
+        arguments=(j, g, h, t, d),
+        assumptions=(
+            "smooth loss with gradient g, Hessian H and third derivatives T at the start; d parameters, j one of them",
+            "theta_GD and the flow after the time eta have the same start",
+        ),
         reference="this project, after " + BARRETT,
         route=FLOW,
         compare=compare,
@@ -189,11 +192,11 @@ def modified_flow_error_vector() -> ClosedForm:
 
 def reshuffled_epoch() -> ClosedForm:
     g, h = sp.IndexedBase("g"), sp.IndexedBase("H")
-    c, k, l = sp.symbols("c k l", integer=True)  # noqa: E741
-    m, d = sp.symbols("m d", integer=True, positive=True)
-    batches, parts = (k, 0, m - 1), (l, 0, d - 1)
-    full = sp.Sum(sp.Sum(h[k, c, l], batches) * sp.Sum(g[k, l], batches), parts)
-    shown = (full - sp.Sum(h[k, c, l] * g[k, l], batches, parts)) / 2
+    j, k, l = sp.symbols("j k l", integer=True)  # noqa: E741
+    count, d = sp.symbols("K d", integer=True, positive=True)
+    batches, parts = (k, 0, count - 1), (l, 0, d - 1)
+    full = sp.Sum(sp.Sum(h[k, j, l], batches) * sp.Sum(g[k, l], batches), parts)
+    shown = (full - sp.Sum(h[k, j, l] * g[k, l], batches, parts)) / 2
     # three batches, two parameters; the first two orders see no derivative beyond the Hessian
     theta, small, axes = sp.symbols("theta_0 theta_1"), range(3), range(2)
     slopes, bends = sp.symbols("g_0:6"), sp.symbols("h_0:9")
@@ -214,7 +217,7 @@ def reshuffled_epoch() -> ClosedForm:
     flow = sp.Matrix([lie_series(z, drift, theta, 3 * eta, order=2).coeff(eta, 2) for z in theta])
     values = {g[b, i]: slopes[2 * b + i] for b in small for i in axes}
     values |= {h[b, i, j]: bends[3 * b + i + j] for b in small for i in axes for j in axes}
-    closed = sp.Matrix([shown.subs({m: 3, d: 2, c: i}).doit().subs(values) for i in axes])
+    closed = sp.Matrix([shown.subs({count: 3, d: 2, j: i}).doit().subs(values) for i in axes])
     proven(mean, closed)
     proven(flow, closed)
 
@@ -246,12 +249,15 @@ def reshuffled_epoch() -> ClosedForm:
         name="reshuffled_epoch",
         title="Mean of an epoch in random order, and its flow",
         statement="The second-order part of an epoch of SGD averaged over the order of its batches; that of the flow "
-        "on L + (eta/4m) sum |grad L_k|^2 is the same, so the two agree up to eta^3.",
-        quantity="lim (E[epoch of SGD] - start + eta Sum_k g_k)[c] / eta^2",
-        quantity_latex=r"\lim_{\eta\to0}\frac{(E\theta_m - \theta_0 + \eta\sum_kg_k)_c}{\eta^2}",
+        "on L + (eta/4K) sum_k |grad L_k|^2 is the same, so the two agree up to eta^3.",
+        quantity="lim (E[epoch of SGD] - start + eta Sum_k g_k)[j] / eta^2",
+        quantity_latex=r"\lim_{\eta\to0}\frac{(\mathbb{E}\theta_K - \theta_0 + \eta\sum_kg_k)_j}{\eta^2}",
         expression=shown,
-        arguments=(c, g, h, m, d),
-        assumptions=("m batches with gradients g_k and Hessians H_k at the start", "every order equally likely"),
+        arguments=(j, g, h, count, d),
+        assumptions=(
+            "K batches with gradients g_k and Hessians H_k at the start theta_0, theta_K after one step on each",
+            "every order equally likely; d parameters, j one of them",
+        ),
         reference=SMITH,
         route="all orders of three batches, and the flow, at a step size of 1e-15 in 60 digits",
         compare=compare,

@@ -1,10 +1,10 @@
 r"""Stochastic modified equations in one dimension: the order in the step size to which an SDE follows a step of SGD.
 
-.. math:: d\theta = -L'dt + \sqrt{\eta V}\,dW, \qquad d\theta = -(L + \tfrac\eta4L'^2)'dt + \sqrt{\eta V}\,dW
+.. math:: d\theta = -L'dt + \sqrt{\eta V}\,dW, \qquad d\theta = -\Big(L + \frac\eta4L'^2\Big)'dt + \sqrt{\eta V}\,dW
 
-with V(theta) the variance of the batch gradient. Mean and mean square of the displacement in a time eta, by the Lie
-series of the generator, against those of a step: the first SDE errs in the mean at order eta^2, the second in both at
-order eta^3, which makes it of weak order 2. Source: Li, Tai and E 2017.
+with :math:`V(\theta)` the variance of the batch gradient. Mean and mean square of the displacement in the time
+:math:`\eta` are compared with those of a step: the first SDE errs in the mean at the order :math:`\eta^2`, the second
+in both at the order :math:`\eta^3`, which makes it of weak order 2. Source: Li, Tai and E 2017.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def sde_mean_error() -> ClosedForm:
 
 def modified_sde_mean_error() -> ClosedForm:
     difference = sp.expand(_step_moment(1) - _sde_moment(1, second_order=True))
-    proven(difference.coeff(eta, 1) + difference.coeff(eta, 2), sp.Integer(0))
+    proven(sp.Matrix([difference.coeff(eta, 1), difference.coeff(eta, 2)]), sp.zeros(2, 1))
 
     def compare(formula: Formula, rng: np.random.Generator) -> tuple[Any, Any]:
         values, truth = _weak_error(rng, 1, True, 3)
@@ -122,7 +122,7 @@ def modified_sde_mean_error() -> ClosedForm:
 
 def modified_sde_square_error() -> ClosedForm:
     difference = sp.expand(_step_moment(2) - _sde_moment(2, second_order=True))
-    proven(difference.coeff(eta, 1) + difference.coeff(eta, 2), sp.Integer(0))
+    proven(sp.Matrix([difference.coeff(eta, 1), difference.coeff(eta, 2)]), sp.zeros(2, 1))
 
     def compare(formula: Formula, rng: np.random.Generator) -> tuple[Any, Any]:
         values, truth = _weak_error(rng, 2, True, 3)
@@ -131,13 +131,12 @@ def modified_sde_square_error() -> ClosedForm:
     return ClosedForm(
         name="modified_sde_square_error",
         title="Weak error of the second-order SDE in a step: the square",
-        statement="The mean squared displacement of a step of SGD is right to second order too; V is the variance of "
-        "the batch gradient at the start, V_1 its derivative.",
+        statement="With that drift the mean squared displacement of a step of SGD is right to second order too.",
         quantity="lim (E[(step of SGD)^2] - E[(SDE)^2]) / eta^3",
         quantity_latex=r"\lim_{\eta\to0}\frac{1}{\eta^3}\left(E\Delta_{SGD}^2 - E\Delta(\eta)^2\right)",
         expression=proven(difference.coeff(eta, 3), CURVATURE * NOISE[0] + GRADIENT * NOISE[1] / 2),
         arguments=(GRADIENT, CURVATURE, *NOISE[:2]),
-        assumptions=QUADRATICS,
+        assumptions=(*QUADRATICS, "V is the variance of the batch gradient at the start, V_1 its derivative"),
         reference="this project, after " + LI,
         route=ROUTE,
         compare=compare,

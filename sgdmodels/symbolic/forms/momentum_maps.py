@@ -6,7 +6,6 @@ r"""The maps of momentum methods in one dimension: a step, and what it does to s
 in the convention of PyTorch, with a batch Hessian h of mean a and variance s^2. The map M of (E x^2, E xv, E v^2)
 preserves the cone of second moments, so its spectral radius is an eigenvalue, and stability is lost exactly where
 det(I - M) = 0 for the first time. Without noise the 2 x 2 step matrix is stable iff |trace| < 1 + det < 2 (Jury).
-Source: Andreyev et al. 2026 for heavy ball.
 """
 
 from __future__ import annotations
@@ -26,7 +25,8 @@ eta, beta, a, s, h = sp.symbols("eta beta a s h", positive=True)
 x, v, sigma = sp.symbols("x v sigma", real=True)
 INDEPENDENT = "batches independent from step to step"
 HESSIAN = "one dimension; the batch Hessian has mean a > 0 and variance s^2"
-PAPER = "Andreyev et al. 2026"
+INTERPOLATION = "interpolating minimum"
+MOMENTUM = "0 <= beta < 1"
 HEAVY_BALL, NESTEROV = "heavy ball", "Nesterov"
 
 
@@ -106,8 +106,14 @@ def determinant_form(name: str, method: str, shown: Any) -> ClosedForm:
         quantity_latex=r"\det(I - M)",
         expression=proven(stability_determinant(method), shown),
         arguments=(eta, beta, a, s),
-        assumptions=(HESSIAN, "M maps (E x^2, E xv, E v^2) to their values after a step", INDEPENDENT),
-        reference=PAPER if method == HEAVY_BALL else "this project",
+        assumptions=(
+            HESSIAN,
+            INTERPOLATION,
+            MOMENTUM,
+            "M maps (E x^2, E xv, E v^2) to their values after a step",
+            INDEPENDENT,
+        ),
+        reference="this project",
         route="determinant of the moment map over all batches",
         compare=compare,
         tolerance=1e-9,
@@ -116,7 +122,6 @@ def determinant_form(name: str, method: str, shown: Any) -> ClosedForm:
 
 def edge_form(
     name: str,
-    method: str,
     title: str,
     statement: str,
     quantity: tuple[str, str],
@@ -125,6 +130,7 @@ def edge_form(
     assumptions: tuple[str, ...],
     compare: Callable[[Formula, np.random.Generator], tuple[Any, Any]],
     route: str = "first step size where the spectral radius of the moment map over all batches is 1",
+    reference: str = "this project",
 ) -> ClosedForm:
     return ClosedForm(
         name=name,
@@ -134,8 +140,8 @@ def edge_form(
         quantity_latex=quantity[1],
         expression=expression,
         arguments=arguments,
-        assumptions=("one dimension, interpolating minimum", *assumptions, INDEPENDENT),
-        reference=PAPER if method == HEAVY_BALL or arguments == (eta, beta) else "this project",
+        assumptions=(HESSIAN, *assumptions, MOMENTUM, INDEPENDENT),
+        reference=reference,
         route=route,
         compare=compare,
         tolerance=1e-8,
@@ -182,21 +188,25 @@ def compare_limit(method: str, noisy: bool) -> Callable[[Formula, np.random.Gene
     return compare
 
 
-def limit_form(name: str, method: str, noisy: bool, derived: Any, shown: Any, statement: str) -> ClosedForm:
+def limit_form(
+    name: str, method: str, noisy: bool, derived: Any, shown: Any, statement: str, reference: str = "this project"
+) -> ClosedForm:
     """An edge in units of curvature, for no noise or for nothing but noise."""
     sides = "noise-dominated" if noisy else "large-batch"
     form = edge_form(
         name,
-        method,
         f"The {sides} edge of {method} SGD",
         statement,
         ("lim s^2/a", r"\lim_{a/s\to0} \frac{s^2}{a}") if noisy else ("lambda_max", r"\lambda_{\max}"),
         proven(derived, shown),
         (eta, beta),
-        ("the standard deviation s of the batch Hessian far above its mean a",) if noisy else ("no batch noise",),
+        (INTERPOLATION, "the standard deviation s of the batch Hessian far above its mean a")
+        if noisy
+        else ("no batch noise, s = 0; lambda_max = a",),
         compare_limit(method, noisy),
         "where the spectral radius of the moment map is 1"
         + (", extrapolated to a mean of zero" if noisy else ", for a fixed Hessian"),
+        reference,
     )
     return dataclasses.replace(form, tolerance=1e-6) if noisy else form
 

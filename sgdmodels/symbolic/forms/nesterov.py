@@ -1,7 +1,12 @@
-r"""Nesterov's method at the mean-square edge in one dimension: x+ = x - eta (h x + beta v+), the convention of PyTorch.
+r"""SGD with Nesterov momentum at the mean-square edge in one dimension, in the convention of PyTorch:
 
-det(I - M) / eta is a quadratic in eta, positive at zero and negative at infinity: it has exactly one positive root, and
-second moments are stable below and unstable above it. `momentum_maps` has the maps; this project derived the edge.
+.. math:: v^+ = \beta v + hx, \qquad x^+ = x - \eta(hx + \beta v^+), \qquad 0 \le \beta < 1,
+
+with a batch Hessian h of mean a and variance :math:`s^2`, drawn anew in every step, and x the error from the minimum.
+As for heavy ball, stability of the second moments is lost where :math:`\det(I - M) = 0` for the first time, with M the
+linear map of :math:`(\mathbb{E}x^2, \mathbb{E}xv, \mathbb{E}v^2)` in a step. Here :math:`\det(I - M)/\eta` is a
+quadratic in :math:`\eta`, positive at zero and negative at infinity: it has exactly one positive root, and second
+moments are stable below and unstable above it. Source: this project.
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ import sympy as sp
 from ..closed_form import ClosedForm, Formula, proven
 from .enumerated_batches import crossing
 from .momentum_maps import (
-    HESSIAN,
+    INTERPOLATION,
     NESTEROV,
     a,
     beta,
@@ -53,13 +58,12 @@ def nesterov_edge() -> ClosedForm:
     proven(sp.radsimp(-second * root**2 + first * root + constant), sp.Integer(0))
     form = edge_form(
         "nesterov_edge",
-        NESTEROV,
         "Mean-square edge of Nesterov SGD",
         "The edge is the one positive root of a quadratic; it has no separate terms for curvature and noise.",
         ("eta_max", r"\eta_{\max}"),
         root,
         (beta, a, s),
-        (HESSIAN,),
+        (INTERPOLATION,),
         compare_edge(NESTEROV),
     )
     return dataclasses.replace(form, where=named)
@@ -83,14 +87,13 @@ def nesterov_noise_at_edge() -> ClosedForm:
 
     return edge_form(
         "nesterov_noise_at_edge",
-        NESTEROV,
         "Noise that Nesterov SGD tolerates",
         "The tolerated variance of the batch Hessian falls from infinity to zero as eta grows from zero to the "
         "deterministic edge.",
         ("s^2", "s^2"),
         proven(variance, shown),
         (eta, beta, a),
-        (HESSIAN, "at the mean-square edge"),
+        (INTERPOLATION, "at the mean-square edge, eta below the edge without noise"),
         compare,
         "first noise level where the spectral radius of the moment map is 1",
     )

@@ -1,10 +1,21 @@
-r"""Noise of models of SGD: SVAG, Gaussian weights, fresh labels, and what shuffling leaves of it.
+r"""Noise of models of SGD: SVAG, random weights on the samples, and fresh labels.
 
-.. math:: \tfrac{1 + \sqrt{2l - 1}}2g_{B_1} + \tfrac{1 - \sqrt{2l - 1}}2g_{B_2}, \qquad
-          \tfrac{1}{\sqrt n}\sum_i(\xi_i - \bar\xi)g_i, \qquad (f_i - y_i - \sigma\epsilon_i)\nabla f_i
+SVAG(l) replaces a step of size :math:`\eta` by l micro-steps of size :math:`\eta/l` on two independent batches each,
 
-Sources: Li, Malladi and Arora 2021 (SVAG); Andreyev and Beneventano 2024 (the weights); Blanc et al. 2020 (label
-noise); Smith et al. 2021 (shuffling).
+.. math:: \theta^+ = \theta - \frac{\eta}{l}\Big(\frac{1 + \sqrt{2l - 1}}2\,g_{B_1}
+          + \frac{1 - \sqrt{2l - 1}}2\,g_{B_2}\Big).
+
+Noisy gradient descent with random weights adds to the full gradient the noise
+
+.. math:: \frac{1}{\sqrt n}\sum_i(\xi_i - \bar\xi)\,g_i,
+
+with independent :math:`\xi_i` of mean 0 and variance 1; multiplied by :math:`\sqrt{c_2}` it has the covariance of
+batches. With label noise the gradient of a sample with prediction :math:`f_i` is
+
+.. math:: (f_i - y_i - \sigma\epsilon_i)\nabla f_i,
+
+with fresh independent :math:`\epsilon_i` of mean 0 and variance 1 in every step. Sources: Li, Malladi and Arora 2021
+(SVAG); Blanc et al. 2020 (label noise).
 """
 
 from __future__ import annotations
@@ -54,7 +65,8 @@ def svag_variance() -> ClosedForm:
     return ClosedForm(
         name="svag_variance",
         title="Variance of a SVAG gradient",
-        statement="A micro-step of size eta / l has l times the variance of a batch, so l of them make that of a step.",
+        statement="The gradient of a micro-step has l times the variance of a batch gradient, so that l micro-steps of "
+        "size eta/l together have the variance of a step.",
         quantity="Var(SVAG gradient) / Var(g_B)",
         quantity_latex=r"\frac{\mathrm{Var}(g_{SVAG})}{\mathrm{Var}(g_B)}",
         expression=proven(_cumulant_factor(2), ell),
@@ -74,7 +86,7 @@ def svag_third_moment() -> ClosedForm:
     return ClosedForm(
         name="svag_third_moment",
         title="Third moment of a SVAG gradient",
-        statement="l micro-steps of size eta / l keep a share (3l - 1) / (2 l^2) of the third moment of a step.",
+        statement="l micro-steps of size eta/l keep a share (3l - 1)/(2 l^2) of the third moment of a step.",
         quantity="mu_3(SVAG gradient) / mu_3(g_B)",
         quantity_latex=r"\frac{\mu_3(g_{SVAG})}{\mu_3(g_B)}",
         expression=proven(_cumulant_factor(3), (3 * ell - 1) / 2),
@@ -111,14 +123,17 @@ def gaussian_weights() -> ClosedForm:
 
     return ClosedForm(
         name="gaussian_weights",
-        title="Covariance of Gaussian weights on the samples",
+        title="Covariance of random weights on the samples",
         statement="Centred random weights on the per-sample gradients have exactly the covariance of the gradients.",
         quantity="E[noise_f noise_g]",
         quantity_latex=r"E\left[\tfrac1n\sum_i(\xi_i - \bar\xi)f_i\sum_j(\xi_j - \bar\xi)g_j\right]",
         expression=shown,
         arguments=(f, g, n),
-        assumptions=("xi_i independent with mean 0 and variance 1", "f and g: two coordinates of the gradients"),
-        reference="Andreyev and Beneventano 2024",
+        assumptions=(
+            "xi_i independent with mean 0 and variance 1",
+            "f_i and g_i: two coordinates of the gradient of sample i",
+        ),
+        reference="this project",
         route="enumeration of all sign vectors xi",
         compare=compare,
     )
@@ -159,46 +174,13 @@ def label_noise() -> ClosedForm:
         expression=shown,
         arguments=(f, g, sigma, n, b),
         assumptions=(
-            "squared loss, interpolation",
+            "squared loss l_i = (f_i - y_i)^2 / 2, interpolation",
+            "batches of b samples, drawn without replacement",
             "labels of every step are fresh, with variance sigma^2",
-            "f_i and g_i: two coordinates of the gradient of the output i",
+            "f_i and g_i: two coordinates of the gradient of the prediction of sample i",
         ),
         reference="Blanc et al. 2020",
         route="enumeration of all batches and all signs of the label noise",
-        compare=compare,
-    )
-
-
-def shuffled_gradient_square() -> ClosedForm:
-    square, noise = sp.symbols("G T", nonnegative=True)
-    g = sp.symbols("g_0:4", real=True)
-    splits = [((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2))]
-    derived = sum((sum(g[k] for k in batch) / 2) ** 2 for split in splits for batch in split) / 6
-    shown = square + (n - b) / (b * (n - 1)) * noise
-    mean = sum(g) / 4
-    spread = sum((value - mean) ** 2 for value in g) / 4
-    proven(derived, shown.subs({n: 4, b: 2, square: mean**2, noise: spread}))
-
-    def compare(formula: Formula, rng: np.random.Generator) -> tuple[Any, Any]:
-        size = int(rng.integers(1, 4))
-        gradients = rng.normal(size=(6, 3)) + 0.5
-        orders = np.array(list(itertools.permutations(range(6))))
-        batches = gradients[orders].reshape(len(orders), 6 // size, size, 3).mean(axis=2)
-        mean = gradients.mean(axis=0)
-        values = formula(mean @ mean, ((gradients - mean) ** 2).sum() / 6, 6, size)
-        return values, (batches**2).sum(axis=2).mean()
-
-    return ClosedForm(
-        name="shuffled_gradient_square",
-        title="Implicit regulariser of shuffling, averaged over shuffles",
-        statement="Over an epoch the mean squared batch gradient is that of the full loss plus its sampling variance.",
-        quantity="E[(1/m) Sum_k |grad L_k|^2]",
-        quantity_latex=r"E\left[\frac1m\sum_k\|\nabla L_k\|^2\right]",
-        expression=shown,
-        arguments=(square, noise, n, b),
-        assumptions=("an epoch of m = n / b batches", "G = |grad L|^2, T the trace of the gradient covariance"),
-        reference="Smith et al. 2021",
-        route="enumeration of all orders of six samples",
         compare=compare,
     )
 
@@ -208,5 +190,4 @@ DERIVATIONS: tuple[Callable[[], ClosedForm], ...] = (
     svag_third_moment,
     gaussian_weights,
     label_noise,
-    shuffled_gradient_square,
 )

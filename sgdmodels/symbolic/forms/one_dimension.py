@@ -1,9 +1,18 @@
 r"""Mean-square edges in one dimension: SGD and SVAG.
 
-The batch Hessian h has mean a and variance s^2; at an interpolating minimum a step is x+ = (1 - eta h) x, so second
-moments grow by :math:`E(1-\eta h)^2 = 1 - 2\eta a + \eta^2(a^2 + s^2)`. SVAG(ell) takes ell micro-steps of size
-eta / ell with gradients :math:`\tfrac12(1+\sqrt{2\ell-1})g_B + \tfrac12(1-\sqrt{2\ell-1})g_{B'}`, of variance ell
-times that of SGD. Sources: Wu, Ma and E 2018; Mulayoff and Michaeli 2024; Li, Malladi and Arora 2021.
+The batch Hessian h has mean a and variance :math:`s^2`; x is the error from an interpolating minimum. A step of SGD and
+what it does to second moments are
+
+.. math:: x^+ = (1 - \eta h)x, \qquad
+          \frac{\mathbb{E}(x^+)^2}{\mathbb{E}x^2} = \mathbb{E}(1-\eta h)^2 = 1 - 2\eta a + \eta^2(a^2 + s^2).
+
+SVAG takes :math:`\ell` micro-steps of size :math:`\eta/\ell` in place of a step, each on two independent batches of
+Hessians :math:`h_1, h_2`:
+
+.. math:: x^+ = \Big(1 - \frac\eta\ell\Big(\frac{1+\sqrt{2\ell-1}}2\,h_1 + \frac{1-\sqrt{2\ell-1}}2\,h_2\Big)\Big)x,
+
+with the mean of a batch and :math:`\ell` times its variance. Sources: Wu, Ma and E 2018; Mulayoff and Michaeli 2024;
+Li, Malladi and Arora 2021.
 """
 
 from __future__ import annotations
@@ -140,8 +149,8 @@ def svag_edge() -> ClosedForm:
         2 * a / (a**2 / ell + s**2),
         "where the mean square of a micro-step over all pairs of batches is 1",
         truth,
-        (INTERPOLATION, "two independent batches in a micro-step of size eta/ell"),
-        "Li, Malladi and Arora 2021",
+        (INTERPOLATION, "two independent batches in a micro-step of size eta/ell", "ell >= 1"),
+        "this project (method: Li, Malladi and Arora 2021)",
         (ell,),
     )
 

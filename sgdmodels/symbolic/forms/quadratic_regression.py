@@ -1,8 +1,11 @@
 r"""The quadratic regression model: residuals quadratic in the parameters, whose dynamics close without them.
 
-.. math:: L = \tfrac12\|z\|^2, \qquad z(\theta) = z_0 + J_0\theta + \tfrac12Q(\theta, \theta), \qquad g = J^Tz
+.. math:: L = \tfrac12|z|^2, \qquad z_m(\theta) = z_m(0) + \sum_kJ_{mk}(0)\,\theta_k
+          + \tfrac12\sum_{kl}Q_{mkl}\,\theta_k\theta_l, \qquad J_{mk} = \frac{\partial z_m}{\partial\theta_k}
 
-Source: Agarwala, Pedregosa and Pennington 2023.
+for D residuals :math:`z_m` and P parameters :math:`\theta_k`, with Q symmetric in its last two indices. The gradient is
+:math:`g = J^\top z`, and a step of gradient descent is :math:`\theta^+ = \theta - \eta g`. Source: Agarwala, Pedregosa
+and Pennington 2023.
 """
 
 from __future__ import annotations
@@ -19,12 +22,12 @@ AGARWALA = "Agarwala, Pedregosa and Pennington 2023"
 eta = sp.Symbol("eta", positive=True)
 z, j, quadratic = sp.IndexedBase("z"), sp.IndexedBase("J"), sp.IndexedBase("Q")
 outputs, parameters = sp.symbols("D P", integer=True, positive=True)
-m, b, k, l = sp.symbols("m b k l", integer=True)  # noqa: E741
+m, o, k, l = sp.symbols("m o k l", integer=True)  # noqa: E741
 
 
 def _pulled(index: Any) -> Any:
     """Entry of the gradient J'z."""
-    return sp.Sum(j[b, index] * z[b], (b, 0, outputs - 1))
+    return sp.Sum(j[o, index] * z[o], (o, 0, outputs - 1))
 
 
 def _regression() -> tuple[Any, Any]:
@@ -85,8 +88,8 @@ def regression_residual() -> ClosedForm:
         expression=shown,
         arguments=(m, eta, z, j, quadratic, outputs, parameters),
         assumptions=(
-            "residuals quadratic in the parameters with symmetric curvature Q",
-            "gradient descent on |z|^2 / 2",
+            "D residuals z quadratic in P parameters, J their Jacobian, Q their constant symmetric second derivatives",
+            "a step of gradient descent on |z|^2 / 2",
         ),
         reference=AGARWALA,
         route="a step on the quadratic map itself, its gradient by complex steps",
@@ -118,8 +121,8 @@ def regression_jacobian() -> ClosedForm:
         expression=shown,
         arguments=(m, k, eta, z, j, quadratic, outputs, parameters),
         assumptions=(
-            "residuals quadratic in the parameters with symmetric curvature Q",
-            "gradient descent on |z|^2 / 2",
+            "D residuals z quadratic in P parameters, J their Jacobian, Q their constant symmetric second derivatives",
+            "a step of gradient descent on |z|^2 / 2",
         ),
         reference=AGARWALA,
         route="complex-step Jacobian of the quadratic map after a step on it",

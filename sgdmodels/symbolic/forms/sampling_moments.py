@@ -1,14 +1,21 @@
-r"""Moments of batch means: the sampling coefficients c2 and c3, from how often samples enter a batch.
+r"""Moments of batch means: the sampling coefficients, from how often samples enter a batch.
 
-A batch mean is :math:`\frac1b\sum_i m_ix_i` with random multiplicities :math:`m_i`. A product of batch means is a sum
-over set partitions of its factors: factors in one block share a sample, different blocks have different samples,
+A batch mean of numbers or vectors :math:`x_1, \dots, x_n` is :math:`x_B = \frac1b\sum_i m_ix_i`, with the random
+multiplicity :math:`m_i` of sample i in the batch. Its central moments are those of the samples times coefficients,
 
-.. math:: E[x_By_Bz_B] = b^{-3}\sum_\pi E\Big[\prod_{B\in\pi}m_{i_B}^{|B|}\Big]
-          \sum_{i_B\ \text{distinct}}\ \prod_{B\in\pi}\prod_{x\in B}x_{i_B}
+.. math:: \mathbb{E}(x_B - \bar x)^2 = c_2\,\tfrac1n\sum_i(x_i - \bar x)^2, \qquad
+          \mathbb{E}(x_B - \bar x)^3 = c_3\,\tfrac1n\sum_i(x_i - \bar x)^3,
 
-with joint factorial moments b(b-1)..(b-k+1) over n(n-1)..(n-k+1) without replacement, over n^k with replacement, and
-(b/n)^k for Bernoulli batches; sums over distinct indices come from free sums by Moebius inversion. Source: elementary
-sampling theory.
+and for Bernoulli batches (every sample enters with probability :math:`b/n`, sums are divided by b) raw moments of the
+samples take the place of central ones, with the coefficients :math:`\kappa_2, \kappa_3`. All of them follow from
+
+.. math:: \mathbb{E}[x_By_Bz_B] = b^{-3}\sum_\pi\mathbb{E}\Big[\prod_{P\in\pi}m_{i_P}^{|P|}\Big]
+          \sum_{i_P\ \text{distinct}}\ \prod_{P\in\pi}\prod_{x\in P}x_{i_P},
+
+a sum over the set partitions of the factors: factors in one part P share a sample, different parts have different
+samples. The joint factorial moments of the multiplicities are :math:`b(b-1)\cdots(b-k+1)` over
+:math:`n(n-1)\cdots(n-k+1)` without replacement and over :math:`n^k` with replacement, and :math:`(b/n)^k` for Bernoulli
+batches; sums over distinct indices come from free sums by Moebius inversion. Source: elementary sampling theory.
 """
 
 from __future__ import annotations
@@ -85,7 +92,7 @@ def coefficient_form(name: str, order: int, scheme: str, shown: Any, arguments: 
     words = {WITHOUT: "without replacement", WITH: "with replacement", BERNOULLI: "Bernoulli"}[scheme]
     raw = scheme == BERNOULLI
     ordinal = {2: "second", 3: "third"}[order]
-    drawn = "Bernoulli batches, whose sums are divided by b" if raw else f"the mean of b draws {words}"
+    drawn = "Bernoulli batches, whose sums are divided by b," if raw else f"the mean of b draws {words}"
 
     def compare(formula: Formula, rng: np.random.Generator) -> tuple[Any, Any]:
         size = int(rng.integers(3, 7))
@@ -103,12 +110,16 @@ def coefficient_form(name: str, order: int, scheme: str, shown: Any, arguments: 
         title=f"{ordinal.capitalize()} sampling coefficient, {words}",
         statement=f"The {ordinal} central moments of {drawn} are this many times the {'raw' if raw else 'central'} "
         f"{ordinal} moments of the n samples.",
-        quantity=f"{symbol}{order}",
+        quantity=f"{symbol}_{order}",
         quantity_latex=rf"\kappa_{order}" if raw else f"c_{order}",
         expression=proven(coefficient(order, scheme), shown),
         arguments=arguments,
-        assumptions=(f"batches drawn {words}" if not raw else "every sample enters with probability b/n on its own",)
-        + (("n >= 3",) if order == 3 and scheme == WITHOUT else ()),
+        assumptions=(
+            f"batches drawn {words}"
+            if not raw
+            else "every sample enters with probability b/n, independently of the others",
+        )
+        + (("n >= 3 (the third central moments of two samples vanish)",) if order == 3 and scheme == WITHOUT else ()),
         reference="elementary sampling theory",
         route="all batches of a random population",
         compare=compare,

@@ -1,12 +1,18 @@
 r"""Second moments of SGD on quadratics: the pencil (D, C) of the mean-square edge.
 
-At an interpolating minimum x+ = (I - eta H_B) x, so :math:`X = E[xx^T]` goes to
-:math:`X - 2\eta C(X) + \eta^2D(X)` with
+At an interpolating minimum a step on the error is :math:`x^+ = (I - \eta H_B)x`, so :math:`X = \mathbb{E}[xx^\top]`
+goes to :math:`X - 2\eta\,C(X) + \eta^2D(X)` with
 
-.. math:: C(X) = \tfrac12(\bar HX + X\bar H), \qquad D(X) = E[H_BXH_B],
+.. math:: C(X) = \tfrac12(\bar HX + X\bar H), \qquad D(X) = \mathbb{E}[H_BXH_B],
 
-and SGD is mean-square stable iff eta S_ms < 2, S_ms the largest S with det(D - S C) = 0 on symmetric matrices. In two
-dimensions these are 3 x 3 matrices of moments of the entries of H_B. Source: Mulayoff and Michaeli 2024.
+and SGD is mean-square stable if and only if :math:`\eta S_{\mathrm{ms}} < 2`, with the mean-square sharpness
+:math:`S_{\mathrm{ms}}` the largest S for which :math:`\det(D - S\,C) = 0` on symmetric matrices. In two dimensions, in
+the eigenbasis of the mean Hessian, these are 3 x 3 matrices of the second moments of the entries of
+
+.. math:: H_B = \begin{pmatrix} p & q\\ q & r\end{pmatrix}, \qquad
+          \mathbb{E}H_B = \begin{pmatrix} \lambda_1 & 0\\ 0 & \lambda_2\end{pmatrix}.
+
+Source: Mulayoff and Michaeli 2024.
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ import sympy as sp
 
 from ...arguments import FloatArray
 from ..closed_form import ClosedForm, Formula, proven
-from .enumerated_batches import batch_means
+from .enumerated_batches import batch_means, square_map
 
 eta = sp.Symbol("eta", positive=True)
 lam1, lam2 = sp.symbols("lambda_1 lambda_2", positive=True)
@@ -69,8 +75,7 @@ def kronecker_pencil(batches: FloatArray, chances: FloatArray) -> tuple[FloatArr
     """D and C as d^2 x d^2 matrices, summed over the given batch Hessians."""
     size = batches.shape[1]
     mean = np.tensordot(chances, batches, axes=1)
-    d = np.einsum("k,kij,klm->iljm", chances, batches, batches).reshape(size**2, size**2)
-    return d, (np.kron(mean, np.eye(size)) + np.kron(np.eye(size), mean)) / 2
+    return square_map(batches, chances), (np.kron(mean, np.eye(size)) + np.kron(np.eye(size), mean)) / 2
 
 
 def enumerated_sharpness(batches: FloatArray, chances: FloatArray) -> float:
@@ -113,7 +118,7 @@ def pencil_determinant() -> ClosedForm:
         assumptions=(
             INTERPOLATION,
             "two dimensions, in the eigenbasis of the mean Hessian",
-            "m_pp = E[p^2], ..., of the entries p = h11, q = h12, r = h22 of a batch Hessian",
+            "m_pp = E[p^2], m_pq = E[pq], ... for a batch Hessian with the rows (p, q) and (q, r)",
         ),
         reference="Mulayoff and Michaeli 2024",
         route="determinant of the Kronecker pencil over all batches, on symmetric matrices",
@@ -211,10 +216,11 @@ def sharpness_of_isotropic_hessians() -> ClosedForm:
     return sharpness_form(
         "sharpness_of_isotropic_hessians",
         "Mean-square sharpness of isotropic Hessians",
-        "If sharp directions turn from batch to batch, the edge is at tr E[H_B^2] / tr Hbar, up to twice lambda_max.",
+        "If sharp directions turn from batch to batch, the mean-square sharpness is tr E[H_B^2] / tr Hbar, for "
+        "positive semidefinite Hessians up to twice lambda_max.",
         top,
         (mu1, mu2),
-        "batch Hessians with eigenvalues mu_1, mu_2 and eigenvectors uniform on the circle",
+        "batch Hessians with eigenvalues mu_1, mu_2 >= 0, not both zero, and eigenvectors uniform on the circle",
         instance,
     )
 

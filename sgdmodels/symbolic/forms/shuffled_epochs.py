@@ -1,9 +1,18 @@
 r"""Shuffled epochs: batches of one permutation are correlated, which regularises and moves the edge of stability.
 
-Two batches of a permutation share no sample, so their noises are anticorrelated; over a whole epoch they sum to zero.
-For small steps what remains is a penalty on the batch gradients (Smith et al. 2021, Beneventano 2023). At the edge what
-counts is the product of the steps of an epoch; for two samples in one dimension,
-:math:`|(1-\eta h_1)(1-\eta h_2)| < 1`.
+The samples are put in random order and cut into :math:`K = n/b` batches of b samples, one step is taken on each, and
+the next epoch has an order of its own. Two batches of an epoch share no sample, so their noises are anticorrelated;
+over a whole epoch they sum to zero. For small steps what remains is a penalty on the batch gradients: the mean of an
+epoch follows, up to :math:`\eta^3`, gradient flow on
+
+.. math:: L + \frac{\eta}{4K}\sum_{k=1}^K|\nabla L_k|^2,
+
+with :math:`L_k` the loss of batch k. At the edge what counts is the product of the steps of an epoch; for two samples
+:math:`l_i = \tfrac12h_ix^2` in one dimension, both orders give
+
+.. math:: x \mapsto (1-\eta h_1)(1-\eta h_2)\,x.
+
+Sources: Smith et al. 2021; Beneventano 2023.
 """
 
 from __future__ import annotations
@@ -70,12 +79,17 @@ def shuffling_penalty() -> ClosedForm:
         name="shuffling_penalty",
         title="Implicit regulariser of random shuffling",
         statement="SGD over shuffled epochs of K batches follows, to second order and on average, gradient flow on the "
-        "loss plus eta / 4 times this mean square of the batch gradients.",
+        "loss plus eta/4 times this mean square of the batch gradients: that of the full gradient, and c_2 times the "
+        "variance of the samples' gradients.",
         quantity="E[(1/K) sum_k |grad L_k|^2]",
         quantity_latex=r"\mathbb{E}\,\frac1K\sum_{k=1}^K|\nabla L_k|^2",
         expression=proven(derived, s2 + (batches - 1) / (n - 1) * (s1 - s2), [(batches, n / b)]),
         arguments=(n, batches, s1, s2),
-        assumptions=("a fresh permutation cut into K batches", "S1 is the mean of |g_i|^2, S2 = |gbar|^2"),
+        assumptions=(
+            "a random permutation cut into K = n/b batches",
+            "S_1 is the mean of |g_i|^2, S_2 = |gbar|^2",
+            "L_k is the loss of batch k",
+        ),
         reference="Smith et al. 2021",
         route="all permutations",
         compare=compare,
@@ -103,7 +117,10 @@ def epoch_form(name: str, statement: str, derived: Any, shown: Any, condition: s
         quantity_latex=EDGE[1],
         expression=proven(derived, shown),
         arguments=(h1, h2),
-        assumptions=("one dimension, two samples of curvatures h1, h2 > 0, batches of one, shuffled epochs", condition),
+        assumptions=(
+            "one dimension, two samples of curvatures h_1, h_2 > 0, batches of one, shuffled epochs",
+            condition,
+        ),
         reference="this project",
         route="first step size where the mean square of an epoch over both orders passes 1",
         compare=compare,
@@ -116,11 +133,12 @@ def shuffled_edge_far_apart() -> ClosedForm:
     first = min(roots, key=lambda root: float(root.subs({h1: sp.Rational(1, 5), h2: sp.Rational(9, 5)})))
     return epoch_form(
         "shuffled_edge_far_apart",
-        "Shuffled epochs are stable beyond the mean-square edge of independent batches, because the product over an "
-        "epoch counts: for curvatures 0.2 and 1.8 the edge is 1.308, not 1.220.",
+        "The first step size where shuffled epochs become unstable; it lies beyond the mean-square edge of "
+        "independent batches (for curvatures 0.2 and 1.8 it is 1.308, not 1.220), and at still larger steps there "
+        "can be stable ones again (between 4.25 and 5.56).",
         first,
         (h1 + h2 - sp.sqrt((h1 + h2) ** 2 - 8 * h1 * h2)) / (2 * h1 * h2),
-        "(h1 + h2)^2 > 8 h1 h2",
+        "(h_1 + h_2)^2 > 8 h_1 h_2",
         apart=True,
     )
 
@@ -133,7 +151,7 @@ def shuffled_edge_similar() -> ClosedForm:
         "that of the harmonic mean of the curvatures, above the one of gradient descent.",
         first,
         1 / h1 + 1 / h2,
-        "(h1 + h2)^2 < 8 h1 h2",
+        "(h_1 + h_2)^2 < 8 h_1 h_2",
         apart=False,
     )
 

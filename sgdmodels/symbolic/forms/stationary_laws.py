@@ -1,9 +1,20 @@
 r"""Where SGD comes to rest on quadratics: stationary variances in one dimension, and GNI = 2/eta in every dimension.
 
-With batch gradient h x - xi, E[xi] = 0 at the minimum, both moments of the error x obey a closed linear system, whose
-fixed point is the stationary law. The GNI identity needs no fixed point: a stationary expected loss alone gives
-:math:`0 = E[L(x^+) - L(x)] = -\eta E|\bar g|^2 + \tfrac{\eta^2}{2}E[g_B^T\bar Hg_B]`, and for the diffusion
-Ito's formula gives the same with the noise part of the last term only.
+In one dimension with the batch gradient :math:`hx - \xi`, :math:`\mathbb{E}\xi = 0` at the minimum, SGD, its
+stochastic modified equation and the Ornstein-Uhlenbeck model are
+
+.. math:: x^+ = x - \eta(hx - \xi), \qquad dx = -ax\,dt + \sqrt{\eta\,\mathrm{Var}(hx - \xi)}\,dW, \qquad
+          dx = -ax\,dt + \sqrt\eta\,\sigma\,dW,
+
+with a the mean of h, :math:`s^2` its variance, :math:`\sigma^2` that of :math:`\xi`. Both moments of x obey a closed
+linear system, whose fixed point is the stationary law. The identity for the gradient-noise interaction (GNI) needs no
+fixed point: an expected loss that is stationary gives
+
+.. math:: 0 = \mathbb{E}[L(x^+) - L(x)]
+          = -\eta\,\mathbb{E}|\bar g|^2 + \tfrac{\eta^2}{2}\mathbb{E}\,g_B^\top\bar Hg_B,
+
+and for the diffusion Ito's formula gives the same with the noise part of the last term only. Sources: Mandt, Hoffman
+and Blei 2017; Li, Tai and E 2017; Andreyev and Beneventano 2024.
 """
 
 from __future__ import annotations
@@ -128,7 +139,7 @@ def sde_stationary_variance() -> ClosedForm:
         "The diffusion misses the term in a^2 of SGD, so its variance is too small.",
         stationary_variance_of(second + rate, (1 - a) * first, first, second),
         eta * sigma**2 / (2 * a - eta * s**2),
-        ("modified equation of order 1 with the noise of SGD at every x", "eta below 2a/s^2"),
+        ("dx = -a x dt + sqrt(eta Var(h x - xi)) dW", "eta below 2a/s^2"),
         "Li, Tai and E 2017",
         "quadrature of the stationary density of the Fokker-Planck equation",
         truth,
@@ -234,7 +245,11 @@ def stationarity_form(
         quantity_latex=r"\frac{\mathbb{E}\,g_B^\top\bar Hg_B}{\mathbb{E}\,|\bar g|^2}",
         expression=proven(derived, shown),
         arguments=(eta, *extra),
-        assumptions=("quadratic losses in any dimension", "E over the stationary law and over batches")
+        assumptions=(
+            "quadratic losses in any dimension, not interpolating: gbar is not 0 throughout",
+            "eta below the edge, so that there is a stationary law with second moments",
+            "E over the stationary law and over batches",
+        )
         + (("R = E[gbar' Hbar gbar] / E|gbar|^2",) if extra else ()),
         reference=reference,
         route="stationary second moments of random quadratics in two dimensions, and all batches",

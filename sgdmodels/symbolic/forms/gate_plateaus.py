@@ -1,8 +1,10 @@
 r"""The gated quadratic: least squares whose curvature s is a parameter on a spring.
 
-.. math:: l_i = \tfrac12s(a_ix - e_i)^2 + \tfrac k2(s - s^*)^2
+.. math:: l_i = \tfrac12s(a_i^\top x - e_i)^2 + \tfrac\kappa2(s - s^*)^2
 
-Its curvature in one dimension, where it rests without noise, and where SGD holds it in the limit of a soft spring.
+in the parameters x and s, with the stiffness :math:`\kappa` and the target :math:`s^*`. Its curvature in one dimension,
+where it rests without noise, and where SGD holds it in the limit of a soft spring: x has the stationary variance at the
+present s, and the spring balances it. Source: this project.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ import sympy as sp
 from ...models import GatedQuadratic
 from ..closed_form import ClosedForm, Formula, proven
 from .blocks import eigenvalue_pair
-from .sharpening_least_squares import (
-    MOMENTS,
+from .sharpening_plateaus import (
+    SAMPLING,
     SLOW,
     c2,
     enumerated,
@@ -30,9 +32,11 @@ from .sharpening_least_squares import (
     tau,
 )
 
+LOSS = "l_i = s (a_i'x - e_i)^2 / 2 + kappa (s - s^*)^2 / 2"
+
 
 def gate_curvature() -> ClosedForm:
-    s, stiffness, x, a, e, target, q = sp.symbols("s k x a e S q", real=True)
+    s, stiffness, x, a, e, target, q = sp.symbols("s kappa x a e s_star q", real=True)
     sample = sp.hessian(s * (a * x - e) ** 2 / 2 + stiffness * (s - target) ** 2 / 2, (x, s))
     # averaging over the data: a^2 -> h, (a x - e) a -> q
     mean = sample.applyfunc(lambda entry: sp.expand(entry.subs(e, a * x - q / a))).subs(a**2, h)
@@ -49,12 +53,12 @@ def gate_curvature() -> ClosedForm:
     return ClosedForm(
         name="gate_curvature",
         title="Curvature of the gated quadratic",
-        statement="The curvature s h of the quadratic and the stiffness k repel each other by the slope q.",
+        statement="The curvature s h of the quadratic and the stiffness kappa repel each other by the slope q.",
         quantity="eigenvalues",
         quantity_latex=r"\begin{pmatrix}\lambda_-\\\lambda_+\end{pmatrix}",
         expression=expression,
         arguments=(s, stiffness, h, q),
-        assumptions=("one feature", "h is the mean of a^2, q that of (a x - e) a"),
+        assumptions=(LOSS, "one feature", "h is the mean of a_i^2, q that of (a_i x - e_i) a_i"),
         reference="this project",
         route="eigenvalues of the mean of the per-sample Hessians",
         compare=compare,
@@ -62,7 +66,7 @@ def gate_curvature() -> ClosedForm:
 
 
 def gate_rest() -> ClosedForm:
-    s, stiffness, target, rest = sp.symbols("s k S r", real=True)
+    s, stiffness, target, rest = sp.symbols("s kappa s_star r", real=True)
     force = sp.diff(s * rest / 2 + stiffness * (s - target) ** 2 / 2, s)
     expression = proven(sp.solve(force, s)[0], target - rest / (2 * stiffness))
 
@@ -81,11 +85,11 @@ def gate_rest() -> ClosedForm:
         name="gate_rest",
         title="Stationary point of the gated quadratic",
         statement="Without noise the curvature parameter rests below its target by what the least squares leave over.",
-        quantity="s",
-        quantity_latex=r"s_0",
+        quantity="s_rest",
+        quantity_latex=r"s_{\mathrm{rest}}",
         expression=expression,
         arguments=(stiffness, target, rest),
-        assumptions=("x at the least-squares solution", "r is the mean of its squared residuals", "S is the target"),
+        assumptions=(LOSS, "x at the least-squares solution", "r is the mean of its squared residuals"),
         reference="this project",
         route="Newton's method on the full loss",
         compare=compare,
@@ -93,8 +97,8 @@ def gate_rest() -> ClosedForm:
 
 
 def gate_plateau() -> ClosedForm:
-    rest, target, force, slope = sp.symbols("r S P B", real=True)
-    s, stiffness = sp.symbols("s k", positive=True)
+    rest, target, force, slope = sp.symbols("r s_star P B", real=True)
+    s, stiffness = sp.symbols("s kappa", positive=True)
     second = h**2 + c2 * spread
     balance = 2 * stiffness * (target - s) - rest - h * frozen_variance()
     cleared = sp.expand(sp.cancel(balance * (2 * h - eta * s * second)))
@@ -126,16 +130,17 @@ def gate_plateau() -> ClosedForm:
         name="gate_plateau",
         title="Plateau of the gated quadratic",
         statement="Where the spring on the curvature s balances the oscillation of x, below the mean-square edge.",
-        quantity="s",
-        quantity_latex=r"s_\star",
+        quantity="s_plateau",
+        quantity_latex=r"s_{\mathrm{plateau}}",
         expression=root,
         where=(where[1], where[0]),
         arguments=(eta, stiffness, target, rest, h, spread, tau, c2),
         assumptions=(
-            "one dimension, mean(a e) = 0",
+            LOSS,
+            "one dimension, the mean of a_i e_i is 0",
             SLOW,
-            "r is the mean of e^2, S the target",
-            MOMENTS.replace("x^2 y^2", "a^2 e^2"),
+            "2 kappa s^* > r, the mean of e_i^2",
+            f"h and V are mean and variance of a_i^2, tau is the mean of a_i^2 e_i^2, {SAMPLING}",
         ),
         reference="this project",
         route="bisection of the drift with the stationary variance over all enumerated batches",

@@ -1,9 +1,11 @@
 r"""Curvature of the smallest losses with an edge of stability: scalar products and one tanh unit.
 
-.. math:: \tfrac12(xy - 1)^2, \qquad \tfrac14(1 - x^2y^2)^2, \qquad \tfrac12(w_2\tanh(w_1x) - y)^2
+.. math:: L = \tfrac12(xy - 1)^2, \qquad L = \tfrac14(1 - x^2y^2)^2, \qquad
+          l_i = \tfrac12\big(w_2\tanh(w_1x_i) - y_i\big)^2
 
-The first has minima of every sharpness, and gradient descent leaps below the edge; on the second it converges to the
-edge itself (Zhu et al. 2023). The third sharpens along w_1 = 0 while it fits noise.
+The first, in the parameters x and y, has minima of every sharpness, and gradient descent leaps below the edge; on the
+second it converges to the edge itself. The third, in the parameters :math:`w_1, w_2`, sharpens along :math:`w_1 = 0`
+while it fits noise. Source: Zhu et al. 2023 for the second.
 """
 
 from __future__ import annotations
@@ -78,6 +80,37 @@ def hyperbola_sharpness() -> ClosedForm:
         assumptions=("xy = 1",),
         reference="folklore",
         route="eigenvalues of the Hessian of the product of two scalars",
+        compare=compare,
+    )
+
+
+def quartic_curvature() -> ClosedForm:
+    square = sp.Symbol("p", real=True)  # x^2 y^2
+    hessian = sp.hessian((1 - x**2 * y**2) ** 2 / 4, (x, y))
+    center = (3 * square - 1) * (x**2 + y**2) / 2
+    spread = ((3 * square - 1) * (x**2 - y**2) / 2) ** 2 + 4 * square * (2 * square - 1) ** 2
+    named = {square: x**2 * y**2}
+    pair = eigenvalue_pair(hessian, center.subs(named), spread.subs(named))
+    shown = sp.Matrix([center - sp.sqrt(spread), center + sp.sqrt(spread)])
+    proven(pair, shown.subs(named))
+
+    def compare(formula: Formula, rng: np.random.Generator) -> tuple[Any, Any]:
+        point = rng.normal(size=2)
+        hessian = _numerical_hessian(lambda a, b: (1 - a**2 * b**2) ** 2 / 4, point)
+        return formula(*point).ravel(), np.linalg.eigvalsh(hessian)
+
+    return ClosedForm(
+        name="quartic_curvature",
+        title="Curvature of (1 - x^2 y^2)^2 / 4",
+        statement="Both eigenvalues of the Hessian, anywhere in the plane.",
+        quantity="eigenvalues",
+        quantity_latex=r"\begin{pmatrix}\lambda_-\\\lambda_+\end{pmatrix}",
+        expression=shown,
+        where=((square, x**2 * y**2),),
+        arguments=(x, y),
+        assumptions=(),
+        reference="this project (model: Zhu et al. 2023)",
+        route=FINITE,
         compare=compare,
     )
 
@@ -171,7 +204,7 @@ def tanh_sample_hessian() -> ClosedForm:
         expression=expression,
         where=values,
         arguments=(w1, w2, x, y),
-        assumptions=("l_i = (w_2 tanh(w_1 x) - y)^2 / 2",),
+        assumptions=("l_i = (w_2 tanh(w_1 x) - y)^2 / 2 for a sample with input x and label y",),
         reference="this project",
         route="Hessian differentiated numerically in 40 digits",
         compare=compare,
@@ -206,7 +239,11 @@ def tanh_sharpness() -> ClosedForm:
         quantity_latex=r"\lambda_{\max}",
         expression=pair[1],
         arguments=(w2, square, cross),
-        assumptions=("w_1 = 0", "h is the mean of x^2, m that of x y"),
+        assumptions=(
+            "l_i = (w_2 tanh(w_1 x_i) - y_i)^2 / 2",
+            "w_1 = 0",
+            "h is the mean of x_i^2, m that of x_i y_i",
+        ),
         reference="this project",
         route=FINITE,
         compare=compare,
@@ -216,6 +253,7 @@ def tanh_sharpness() -> ClosedForm:
 DERIVATIONS: tuple[Callable[[], ClosedForm], ...] = (
     hyperbola_curvature,
     hyperbola_sharpness,
+    quartic_curvature,
     quartic_sharpness,
     quartic_edge,
     tanh_sample_hessian,

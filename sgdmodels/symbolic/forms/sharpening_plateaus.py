@@ -1,10 +1,15 @@
 r"""Progressively sharpening least squares (PSL): its curvature, and where SGD holds it.
 
-.. math:: l_i = \tfrac12(v\,u\cdot x_i - y_i)^2 - \alpha v
+.. math:: l_i = \tfrac12(v\,u^\top x_i - y_i)^2 - \alpha v, \qquad \sum_iy_ix_i = 0
 
-At a frozen curvature s = v^2 the parameter x = v u moves by :math:`x^+ = x - \eta s(h_Bx - m_B)`, so its stationary
-variance is explicit; the drift of v vanishes where that variance balances the force. In one dimension the balance is a
-quadratic equation. Exact in the limit of a slow force, alpha to 0; checked as that balance.
+in the parameters u (a vector) and v (a number), with a constant force :math:`\alpha` on v. At a fixed curvature
+:math:`s = v^2` the vector :math:`x = vu` moves, in one dimension, by
+
+.. math:: x^+ = x - \eta s(h_Bx - m_B),
+
+with the batch means :math:`h_B` of :math:`x_i^2` and :math:`m_B` of :math:`x_iy_i`, so that its stationary variance is
+explicit. The drift of v vanishes where that variance balances the force: a quadratic equation for v, exact in the
+limit of a slow force, :math:`\alpha \to 0`. Source: this project.
 """
 
 from __future__ import annotations
@@ -21,7 +26,9 @@ from ..closed_form import ClosedForm, Formula, proven
 
 eta, h, c2, tau, alpha, v, s = sp.symbols("eta h c_2 tau alpha v s", positive=True)
 spread = sp.Symbol("V", nonnegative=True)
-MOMENTS = "h and V are mean and variance of x^2, tau is the mean of x^2 y^2"
+LOSS = "l_i = (v u'x_i - y_i)^2 / 2 - alpha v"
+SAMPLING = "c_2 is the second sampling coefficient of the batches"
+MOMENTS = f"h and V are mean and variance of x_i^2, tau is the mean of x_i^2 y_i^2, {SAMPLING}"
 SLOW = "the force is slow: x is stationary at the present curvature"
 
 
@@ -94,7 +101,7 @@ def psl_hessian() -> ClosedForm:
         quantity_latex=r"\bar H",
         expression=proven(mean, shown),
         arguments=(u1, u2, v, h11, h12, h22),
-        assumptions=("two features", "X'y = 0", "h_jk are the entries of X'X/n"),
+        assumptions=(LOSS, "two features", "X'y = 0", "h_jk are the entries of X'X/n"),
         reference="this project",
         route="mean of the per-sample Hessians",
         compare=compare,
@@ -130,7 +137,7 @@ def psl_drift() -> ClosedForm:
         quantity_latex="E[v^+ - v]",
         expression=shown,
         arguments=(eta, alpha, v, square),
-        assumptions=("X'y = 0", "w is the mean of (u . x_i)^2"),
+        assumptions=(LOSS, "X'y = 0", "w is the mean of (u'x_i)^2"),
         reference="this project",
         route="enumeration of all batches of a step",
         compare=compare,
@@ -160,7 +167,7 @@ def psl_variance() -> ClosedForm:
         quantity_latex="E[u^2]",
         expression=expression,
         arguments=(eta, v, h, spread, tau, c2),
-        assumptions=("one dimension, x . y = 0", "v fixed, below its ceiling", MOMENTS),
+        assumptions=(LOSS, "one dimension, x . y = 0", "v fixed, below its ceiling", MOMENTS),
         reference="this project",
         route="fixed point of the second moment over all enumerated batches",
         compare=compare,
@@ -187,7 +194,7 @@ def psl_ceiling() -> ClosedForm:
         quantity_latex=r"\sup v^2",
         expression=expression,
         arguments=(eta, h, spread, c2),
-        assumptions=("one dimension, x . y = 0", "h and V are mean and variance of x^2", "c_2 of the sampling scheme"),
+        assumptions=(LOSS, "one dimension, x . y = 0", "h and V are mean and variance of x_i^2", SAMPLING),
         reference="this project",
         route="bisection of the growth of the second moment over all enumerated batches",
         compare=compare,
@@ -231,7 +238,7 @@ def psl_plateau() -> ClosedForm:
         expression=proven(root, shown),
         where=((sharpness, value),),
         arguments=(eta, alpha, h, spread, tau, c2),
-        assumptions=("one dimension, x . y = 0", SLOW, MOMENTS),
+        assumptions=(LOSS, "one dimension, x . y = 0", SLOW, MOMENTS),
         reference="this project",
         route="bisection of the drift with the stationary variance over all enumerated batches",
         compare=compare,

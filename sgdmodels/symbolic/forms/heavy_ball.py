@@ -1,7 +1,16 @@
-r"""Heavy ball at the mean-square edge in one dimension: v+ = beta v + h x, x+ = x - eta v+, the convention of PyTorch.
+r"""SGD with heavy-ball momentum at the mean-square edge in one dimension, in the convention of PyTorch:
 
-det(I - M) / eta is affine in eta, so 1/eta_max is a sum of a part from curvature and a part from noise. `momentum_maps`
-has the maps. Source: Andreyev et al. 2026.
+.. math:: v^+ = \beta v + hx, \qquad x^+ = x - \eta v^+, \qquad 0 \le \beta < 1,
+
+with a batch Hessian h of mean a and variance :math:`s^2`, drawn anew in every step, and x the error from the minimum.
+The second moments :math:`(\mathbb{E}x^2, \mathbb{E}xv, \mathbb{E}v^2)` go through a linear map M. It preserves the cone
+of second moments, so its spectral radius is an eigenvalue, and stability is lost where
+
+.. math:: \det(I - M) = 0
+
+for the first time. Here :math:`\det(I - M)/\eta` is affine in :math:`\eta`, and so :math:`1/\eta_{\max}` is a sum of a
+part from the curvature and a part from the noise. For the stationary variance the batch gradient is :math:`hx - \xi`.
+Sources: Andreyev et al. 2026; Polyak 1964.
 """
 
 from __future__ import annotations
@@ -16,7 +25,7 @@ from ..closed_form import ClosedForm, Formula, proven
 from .enumerated_batches import square_map
 from .momentum_maps import (
     HEAVY_BALL,
-    HESSIAN,
+    INTERPOLATION,
     a,
     beta,
     compare_edge,
@@ -47,15 +56,15 @@ def heavy_ball_edge() -> ClosedForm:
     (edge,) = sp.solve(sp.cancel(stability_determinant(HEAVY_BALL) / eta), eta)
     return edge_form(
         "heavy_ball_edge",
-        HEAVY_BALL,
         "Mean-square edge of heavy-ball SGD",
         "Curvature and noise add up in 1/eta: momentum raises the edge of curvature by the factor 1 + beta and "
         "lowers that of noise by 1 - beta.",
         ("eta_max", r"\eta_{\max}"),
         proven(edge, 1 / (a / (2 * (1 + beta)) + s**2 / (2 * a * (1 - beta)))),
         (beta, a, s),
-        (HESSIAN,),
+        (INTERPOLATION,),
         compare_edge(HEAVY_BALL),
+        reference="Andreyev et al. 2026",
     )
 
 
@@ -67,6 +76,7 @@ def heavy_ball_deterministic_edge() -> ClosedForm:
         deterministic_edge(HEAVY_BALL),
         2 * (1 + beta) / eta,
         "Without noise heavy ball is stable at sharper minima than gradient descent.",
+        "Polyak 1964",
     )
 
 
@@ -105,13 +115,12 @@ def heavy_ball_stationary_variance() -> ClosedForm:
 
     return edge_form(
         "heavy_ball_stationary_variance",
-        HEAVY_BALL,
         "Stationary variance of heavy-ball SGD",
         "For small steps the variance is that of SGD with the step size eta / (1 - beta).",
         ("Var x", r"\operatorname{Var}x"),
         proven(variance, shown),
         (eta, beta, a, s, sigma),
-        (HESSIAN, "gradient noise of mean 0 and variance sigma^2 at the minimum"),
+        ("batch gradient h x - xi, xi of mean 0 and variance sigma^2", "eta below the mean-square edge"),
         compare,
         "fixed point of the moments of (x, v, 1) over all batches",
     )
