@@ -17,6 +17,7 @@ RNG = np.random.default_rng(20)
 X, Y = RNG.standard_normal((7, 4)), RNG.standard_normal(7)
 SYMMETRIC = (lambda a: a + a.transpose(0, 2, 1))(RNG.standard_normal((7, 4, 4)))
 LINEAR = {"data": {"x": X, "y": Y}}
+TWO: dict[str, tuple[()]] = {"a": (), "b": ()}
 
 # A built-in loss, and the same as a user would write it.
 TWINS: dict[str, tuple[Callable[[], sm.models.Model], Callable[[], SymbolicModel]]] = {
@@ -133,7 +134,7 @@ OTHERS: dict[str, tuple[Callable[[], SymbolicModel], Callable[[torch.Tensor], to
         lambda t: (t[0] - 1) ** 2 + t[1] ** 4 + (torch.tanh(_x() @ t[4:].reshape(2, 4).T) @ t[2:4]) ** 2,
     ),
     "abs of functions that need not be real": (
-        lambda: SymbolicModel("abs(log(a)*y) + sign(sqrt(b))*b + abs(a**b)", parameters={"a": (), "b": ()}, data={"y": Y}),
+        lambda: SymbolicModel("abs(log(a)*y) + sign(sqrt(b))*b + abs(a**b)", parameters=TWO, data={"y": Y}),
         lambda t: torch.abs(torch.log(t[0]) * _y()) + t[1] + t[0] ** t[1],
     ),
     "a network of hard tanh, a long product": (
@@ -144,7 +145,9 @@ OTHERS: dict[str, tuple[Callable[[], SymbolicModel], Callable[[torch.Tensor], to
         lambda t: 0.5 * (torch.clamp(_x() @ t[2:10].reshape(2, 4).T, -1, 1) @ t[:2] + t[10:].prod() - _y()) ** 2,
     ),
     "log cosh and a logistic function, written out": (
-        lambda: SymbolicModel("log(cosh(a*y)) + exp(b)/(1 + exp(b)) + (1 + exp(a))**-2", parameters={"a": (), "b": ()}, data={"y": Y}),
+        lambda: SymbolicModel(
+            "log(cosh(a*y)) + exp(b)/(1 + exp(b)) + (1 + exp(a))**-2", parameters=TWO, data={"y": Y}
+        ),
         lambda t: torch.log(torch.cosh(t[0] * _y())) + torch.sigmoid(t[1]) + torch.sigmoid(-t[0]) ** 2,
     ),
     "names of the generated code": (
@@ -257,6 +260,8 @@ def test_large_margins_neither_overflow_nor_cancel() -> None:
         )
 
 
+J, K, D = sp.symbols("j k d", integer=True)
+U, V = sp.symbols("u v", cls=sp.IndexedBase)
 REFUSED = {
     "undeclared": ({"loss": "(p - z)**2"}, "the loss has z, which is not declared"),
     "misspelt": ({"predictor": "sum(uu[j]*x[j], j)"}, "did you mean u?"),
@@ -274,26 +279,17 @@ REFUSED = {
         {"predictor": sp.Sum(sp.IndexedBase("u")[sp.Symbol("j")], (sp.Symbol("j"), 1, 3))}, "3 terms, but j has 4"
     ),
     "no range": ({"predictor": "sum(2, k)*sum(u[j]*x[j], j)"}, "cannot tell the range of k"),
-    "nested index": ({"predictor": "sum(u[j]*sum(x[j], j), j)"}, "sums over j within a sum over j"),
+    "nested index": ({"predictor": "sum(u[j]*sum(x[j], j), j)"}, "sums over the same index twice"),
     "name twice": ({"constants": {"x": 1.0}}, "x is declared twice"),
-    "keyword": ({"constants": {"class": 1.0}}, "got 'class'"),
+    "keyword": ({"constants": {"class": 1.0}}, "a word of Python"),
     "p as a name": ({"constants": {"p": 1.0}}, "p is the prediction"),
     "loss without p": ({"loss": "y**2"}, "does not contain p"),
     "not a formula": ({"loss": 3.5j}, "must be a sympy expression or text"),
-    "triangular": (
-        {"predictor": sp.Sum(sp.IndexedBase("u")[sp.Symbol("j")], (sp.Symbol("j"), 0, sp.Symbol("k")), (sp.Symbol("k"), 0, 3))},
-        "runs over all values",
-    ),
-    "all but the first": (
-        {"predictor": sp.Sum(sp.IndexedBase("u")[sp.Symbol("j")], (sp.Symbol("j"), 1, sp.Symbol("d") - 1))}, "runs over all values",
-    ),
-    "counted from one and from zero": (
-        {"predictor": sp.IndexedBase("u")[1] * sp.Sum(sp.IndexedBase("x")[sp.Symbol("j")], (sp.Symbol("j"), 1, sp.Symbol("d")))},
-        "counts from 0",
-    ),
+    "triangular": ({"predictor": sp.Sum(U[J], (J, 0, K), (K, 0, 3))}, "runs over all values"),
+    "all but the first": ({"predictor": sp.Sum(U[J], (J, 1, D - 1))}, "runs over all values"),
+    "counted from one and from zero": ({"predictor": U[1] * sp.Sum(U[J], (J, 1, D))}, "counts from 0"),
     "one length for two": (
-        {"predictor": sp.Sum(sp.IndexedBase("u")[sp.Symbol("j")], (sp.Symbol("j"), 1, sp.Symbol("d")))
-         * sp.Sum(sp.IndexedBase("v")[sp.Symbol("k")], (sp.Symbol("k"), 1, sp.Symbol("d"))), "parameters": {"u": 4, "v": 3}},
+        {"predictor": sp.Sum(U[J], (J, 1, D)) * sp.Sum(V[K], (K, 1, D)), "parameters": {"u": 4, "v": 3}},
         "d = 4 terms, but k has 3",
     ),
     "code as an index": (

@@ -45,8 +45,8 @@ class Layout:
         names = dict.fromkeys([*formula.shapes, *sorted(limit[0].name for s in sums for limit in s.limits)])
         taken, spelled = {*names, PREDICTION.name}, {}
         for name in names:
-            word = name
-            while word in WORDS or OURS.match(word) or (word != name and word in taken):
+            word = f"user_{name}" if name in WORDS or OURS.match(name) else name
+            while word != name and word in taken:
                 word += "_"
             taken.add(word)
             spelled[name] = word
