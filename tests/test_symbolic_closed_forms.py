@@ -90,7 +90,8 @@ def test_a_mistake_in_one_term_is_found(name: str) -> None:
     (form,) = derive(name)
     candidates = list(mutants(form))
     for wrong in random.Random(name).sample(candidates, min(2, len(candidates))):
-        assert not wrong.check().passed or same_beside_the_instances(form, wrong), wrong.text()
+        with np.errstate(all="ignore"):  # a mistake may end in the root of a negative number, which is a failure, too
+            assert not wrong.check().passed or same_beside_the_instances(form, wrong), wrong.text()
 
 
 def test_names_are_unique() -> None:

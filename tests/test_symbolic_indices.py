@@ -102,4 +102,4 @@ def test_the_derivative_along_a_direction_is_the_gradient_times_it(text: str) ->
 def test_equal_sums_are_computed_once() -> None:
     formula = formula_of("sum(u[j]*x[j], j)**2 + exp(sum(u[k]*x[k], k)) + sum(a[k]*tanh(sum(w[k, l]*x[l], l)), k)")
     nodes = graph(formula.whole).nodes
-    assert len(nodes) == 4  # three sums and a tanh
+    assert len(nodes) == 5  # three sums, a tanh and an exp
