@@ -12,6 +12,7 @@ from functools import partial
 from statistics import median
 
 import numpy as np
+from edges import agreement, contenders, large
 from formulas import (
     FORMULAS,
     derive_everything,
@@ -223,6 +224,27 @@ def formula_start_up_rows(quick: bool) -> list[Row]:
     return rows
 
 
+def edges(rounds: int, quick: bool) -> list[Row]:
+    """The mean-square edge of least squares, one core, to 1e-6."""
+    from threadpoolctl import threadpool_limits
+
+    rows = []
+    with threadpool_limits(1):
+        for n, d, b, bound in ((100, 100, 8, None), (500, 500, 1, 5.0), (500, 500, 64, 5.0)):
+            print(f"edges of n = {n}, b = {b} agree to {agreement(n, d, b):.1e}")
+            seconds = interleave(contenders(n, d, b), max(3, rounds // 4))
+            own, name = seconds.pop("theory"), f"S_ms, least squares, n={n}, d={d}, b={b}"
+            rows.append(row(name, own, "s", None, "", own, "{:.2g} s", "<=" if bound else "", bound))
+            rows += [row(name, own, "s", s, peer, s / own, "{:.1f}x faster") for peer, s in seconds.items()]
+    for b in (1,) if quick else (1, 64):
+        sharpness, edge, memory = large(2000, b)
+        name = f"n=d=2000, b={b}"
+        rows.append(row(f"S_ms, {name}", sharpness, "s", None, "", sharpness, "{:.0f} s", "<=", 60.0))
+        rows.append(row(f"edge and bracket, {name}", edge, "s", None, "", edge, "{:.0f} s"))
+        rows.append(row(f"both, memory beyond the data, {name}", memory, "MB", None, "", memory / 32, "{:.0f} d^2"))
+    return rows
+
+
 def start_up_rows(quick: bool) -> list[Row]:
     seconds = {k: median(v) for k, v in start_up(1 if quick else 3, 3 if quick else 15).items()}
     names = {"import": "import sgdmodels", "warm": "first simulate, warm cache", "cold": "first simulate, cold cache"}
@@ -253,6 +275,7 @@ def main() -> None:
         rows += [against_jax(task, 256, 4_000, 1_000, rounds) for task in (single, batch)]
     rows += sde(library, 200, rounds, peers=not options.no_jax)
     rows += metrics(rounds) + start_up_rows(options.quick)
+    rows += edges(rounds, options.quick)
     rows += formulas(rounds) + formula_start_up_rows(options.quick)
     noise = f"Half the interquartile range of a contender's times over their median: {100 * median(spreads):.1f} % "
     noise += f"(median over the lines above), {100 * max(spreads):.0f} % at worst; {rounds} rounds. "

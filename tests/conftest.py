@@ -1,13 +1,21 @@
-"""Shared set-up: no display; requests that must fail before anything runs."""
+"""Shared set-up: no display; profiles of property tests; requests that must fail before anything runs."""
 
 from __future__ import annotations
 
 from importlib import import_module
 
+import hypothesis
 import matplotlib
 import pytest
 
 matplotlib.use("Agg")
+
+# "ci" finds the same examples in every run; "deep" is asked for by --hypothesis-profile=deep
+hypothesis.settings.register_profile("ci", derandomize=True, max_examples=50, deadline=None, database=None)
+hypothesis.settings.register_profile(
+    "deep", max_examples=3000, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("ci")
 
 
 @pytest.fixture

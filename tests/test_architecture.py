@@ -21,9 +21,10 @@ ALLOWED: dict[str, set[str] | None] = {
     "kernels": {"errors"},
     "models": {"errors", "arguments", "kernels"},
     "dynamics": {"errors", "arguments", "kernels", "sampling"},
-    "theory": {"errors", "arguments", "sampling"},
+    "batches": {"arguments"},
+    "theory": {"errors", "arguments", "sampling", "batches"},
     "symbolic": {"errors", "arguments", "sampling", "kernels", "models", "theory"},
-    "metrics": {"errors", "arguments", "kernels", "sampling", "models", "theory"},
+    "metrics": {"errors", "arguments", "kernels", "sampling", "models", "theory", "batches"},
     "dataset": {"arguments", "metrics", "models", "version", "simulate"},  # simulate for types only
     "measure": {"errors", "arguments", "sampling", "models", "metrics", "dataset"},
     "worker": {"arguments", "kernels", "dynamics", "metrics", "measure", "simulate"},  # simulate for types only
@@ -61,6 +62,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "report": {"version", "predictions", "judge", "scorecard", "scorecard_figures"},
     "scorecard_figures": {"plot", "theory", "predictions", "scorecard"},  # scorecard for types only
     "plot": {"errors", "arguments"},
+    "testing": BASE | {"kernels", "models", "dynamics", "metrics", "theory", "measure", "simulate", "batches"},
     "demo": {"plot", "dynamics", "recipes", "simulate", "theory"},
     "cli": {"demo", "version", "report", "scorecard", "survey", "symbolic"},
     "__main__": {"cli"},

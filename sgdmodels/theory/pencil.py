@@ -14,6 +14,7 @@ Everything is written in the eigenbasis of the mean Hessian, where C multiplies 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,13 +24,17 @@ from numpy.typing import ArrayLike
 from ..arguments import FloatArray, float_array, integer, one_of
 from ..errors import InvalidArgument, NotConverged
 from ..sampling import SCHEMES, NoiseCoefficients, noise_coefficients
-from .perron import top_eigenpair
+from .perron import definite, radius_below_one, top_eigenpair
 from .population import Population
 
 RANK_TOLERANCE = 1e-12
 CLEAR_OF_POLE = 1e-13  # relative accuracy of growth rates
 NEWTON_STEPS = 100
 NO_NOISE = 1e-14  # in units of the top mean curvature: below it, D is rounding
+
+
+class NoPositiveCurvature(InvalidArgument):
+    """The mean Hessian has no positive eigenvalue: there is no minimum to be stable at."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,22 @@ class Pencil:
         value, x = self.solve()
         return (self.scale * value if value > NO_NOISE else 0.0), (x + x.T) / (2 * np.trace(x))
 
+    def stable(self, sharpness: float, x: FloatArray) -> bool:
+        """Whether it is proven that S_ms is below `sharpness`, in units of `scale`; x is close to the Perron matrix."""
+        root = self.root()
+
+        def inside(y: FloatArray, rest: FloatArray) -> bool:
+            return definite(root * y) and definite(rest / root)
+
+        source = root * np.eye(len(root))
+        return radius_below_one(lambda y: root * self.numerator(root * y) / sharpness, source, x / root, inside)
+
+    def residual(self, x: FloatArray, sharpness: float) -> float:
+        """The residual of D_ell(x) = sharpness C(x), in units of `scale`, in the norm of C^-1."""
+        root = self.root()
+        right = sharpness * x / root
+        return float(np.linalg.norm(root * self.numerator(x) - right) / np.linalg.norm(right))
+
     def growth(self, step_size: float) -> float:
         """mu, the top eigenvalue of step_size D_ell - 2C: the growth rate of second moments per unit of time.
 
@@ -93,7 +114,10 @@ class Pencil:
 
 
 def hessian_population(hessians: ArrayLike) -> Population:
-    """Checked per-sample Hessians (n, d, d)."""
+    """Checked per-sample Hessians (n, d, d), or a_i (n, d) for Hessians a_i a_i'."""
+    with suppress(ValueError):  # a ragged list: float_array says so
+        if np.ndim(hessians) == 2:
+            return direction_population(hessians)
     h = float_array("hessians", hessians, ("samples", "d", "d"))
     if h.shape[1] != h.shape[2] or abs(h - h.transpose(0, 2, 1)).max() > 1e-9 * abs(h).max():
         raise InvalidArgument(f"hessians must be symmetric matrices (samples, d, d), got shape {h.shape}")
@@ -108,11 +132,8 @@ def direction_population(directions: ArrayLike) -> Population:
 
 def batch_noise(population: Population, batch_size: int, sampling: str) -> NoiseCoefficients:
     """The checked sampling coefficients of batches from `population`."""
-    array = population.matrices if population.matrices is not None else population.left
-    assert array is not None
-    n = len(array)
-    b = integer("batch_size", batch_size, 1, n, "(the number of samples)")
-    return noise_coefficients(n, b, one_of("sampling", sampling, SCHEMES))
+    b = integer("batch_size", batch_size, 1, population.samples, "(the number of samples)")
+    return noise_coefficients(population.samples, b, one_of("sampling", sampling, SCHEMES))
 
 
 def checked_micro_steps(name: str, value: Any) -> float:
@@ -126,13 +147,23 @@ def checked_micro_steps(name: str, value: Any) -> float:
 
 def pencil(population: Population, noise: NoiseCoefficients, ell: float = 1) -> Pencil:
     """The pencil of symmetric per-sample Hessians; raises InvalidArgument without a direction of positive curvature."""
-    values, vectors = np.linalg.eigh(population.mean)
+    values, vectors = mean_eigenpairs(population)
     keep = values > RANK_TOLERANCE * abs(values).max()
     if not keep.any():
-        raise InvalidArgument(
+        raise NoPositiveCurvature(
             "hessians must have a mean with a positive eigenvalue, got a largest one of "
             f"{values[-1]:.3g}; there is no minimum to be stable at"
         )
     values, vectors = values[keep], np.ascontiguousarray(vectors[:, keep])
     scale = float(values[-1])
     return Pencil(scale, values / scale, vectors, population.projected(vectors / np.sqrt(scale)), noise, ell)
+
+
+def mean_eigenpairs(population: Population) -> tuple[FloatArray, FloatArray]:
+    """Ascending eigenvalues of the mean, and eigenvectors; zeros may be left out."""
+    a = population.left
+    if a is None or a is not population.right or len(a) >= a.shape[1]:
+        values, vectors = np.linalg.eigh(population.mean)
+        return values, vectors
+    _, singular, rows = np.linalg.svd(a, full_matrices=False)  # fewer directions than dimensions
+    return singular[::-1] ** 2 / len(a), rows[::-1].T

@@ -46,6 +46,22 @@ class Population:
     def factored(self) -> bool:
         return self.matrices is None
 
+    @property
+    def samples(self) -> int:
+        array = self.matrices if self.matrices is not None else self.left
+        assert array is not None
+        return len(array)
+
+    def directions(self) -> FloatArray:
+        """a_i (n, r) with A_i = +- a_i a_i', of symmetric matrices of rank one."""
+        assert self.left is not None
+        assert self.right is not None
+        if self.left is self.right:
+            return self.left
+        square = np.einsum("ni,ni->n", self.right, self.right)
+        strength = abs(np.einsum("ni,ni->n", self.left, self.right)) / np.where(square == 0, 1.0, square)
+        return self.right * np.sqrt(strength)[:, None]
+
     @cached_property
     def mean(self) -> FloatArray:
         """The mean of A_i, shape (r, c)."""
@@ -73,6 +89,30 @@ class Population:
         product = (x.T @ columns.reshape(c, n * r)).reshape(c * n, r)
         return product.T @ columns.reshape(c * n, r) / n
 
+    def stacked(self) -> FloatArray:
+        """A_i, shape (n, r, c)."""
+        if self.matrices is not None:
+            return self.matrices
+        assert self.left is not None
+        assert self.right is not None
+        return self.left[:, :, None] * self.right[:, None, :]
+
+    def weighted(self, weights: FloatArray) -> FloatArray:
+        """The sum of weights_i A_i, shape (r, c)."""
+        if self.matrices is not None:
+            return np.tensordot(weights, self.matrices, axes=1)
+        assert self.left is not None
+        assert self.right is not None
+        return (self.left * weights[:, None]).T @ self.right
+
+    def each(self, vectors: FloatArray) -> FloatArray:
+        """A_i v_i for vectors (n, c), shape (n, r)."""
+        if self.matrices is not None:
+            return np.einsum("nij,nj->ni", self.matrices, vectors)
+        assert self.left is not None
+        assert self.right is not None
+        return self.left * np.einsum("ni,ni->n", self.right, vectors)[:, None]
+
     def cube(self) -> FloatArray:
         """The mean of A_i^3 of square matrices, shape (r, r)."""
         if self.matrices is not None:
@@ -89,7 +129,8 @@ class Population:
             return Population(np.matmul(basis.T, np.matmul(self.matrices, basis)))
         assert self.left is not None
         assert self.right is not None
-        return Population(left=self.left @ basis, right=self.right @ basis)
+        left = self.left @ basis
+        return Population(left=left, right=left if self.right is self.left else self.right @ basis)
 
     def scaled(self, factor: float) -> Population:
         """The population of factor A_i."""

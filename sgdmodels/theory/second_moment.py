@@ -19,7 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..arguments import FloatArray, float_array, integer, real
+from ..errors import InvalidArgument
 from ..sampling import NoiseCoefficients
+from .momentum import MomentumMap, checked_momentum
 from .pencil import batch_noise, checked_micro_steps, hessian_population, pencil
 from .population import Population
 
@@ -50,11 +52,17 @@ def micro_noise(noise: NoiseCoefficients, micro_steps: int) -> NoiseCoefficients
 
 
 def second_moment_map(
-    system: ArrayLike, step_size: float, noise: NoiseCoefficients, micro_steps: int = 1
+    system: ArrayLike,
+    step_size: float,
+    noise: NoiseCoefficients,
+    micro_steps: int = 1,
+    *,
+    additive: ArrayLike | None = None,
 ) -> Callable[[FloatArray], FloatArray]:
     """The function M -> M after one step of SGD, or after the `micro_steps` micro-steps that stand for one.
 
-    `system` (n, d+1, d+1) as of `second_moment_system`, `noise` that of an SGD step. Arguments are checked once, here;
+    `system` (n, d+1, d+1) as of `second_moment_system`, `noise` that of an SGD step; `additive` (d, d): covariance of
+    further gradient noise in an SGD step, whatever the parameters (`label_noise`). Arguments are checked once, here;
     the function takes a float64 array (d+1, d+1) and costs O(n d^3), or O(n d^2) if all H_i have rank one.
 
     >>> system = second_moment_system([[[1.0]], [[3.0]]], [[0.0], [0.0]])
@@ -67,15 +75,27 @@ def second_moment_map(
     micro = micro_noise(noise, micro_steps)
     h = real("step_size", step_size) / micro_steps
     step = np.eye(len(mean)) - h * mean
+    constant = np.zeros_like(mean)
+    if additive is not None:
+        constant[:-1, :-1] = micro_steps * h**2 * covariance("additive", additive, len(mean) - 1)
 
     def advance(moment: FloatArray) -> FloatArray:
         for _ in range(micro_steps):
             centre = 0.0 if noise.raw else mean @ moment @ mean.T
             spread = population.sandwich(moment) - centre
-            moment = step @ moment @ step.T + h**2 * micro.c2 * spread
+            moment = step @ moment @ step.T + h**2 * micro.c2 * spread + constant
         return moment
 
     return advance
+
+
+def covariance(name: str, value: ArrayLike, dim: int) -> FloatArray:
+    """`value` as a symmetric matrix without negative variances."""
+    matrix = float_array(name, value, (dim, dim))
+    size = abs(matrix).max()
+    if abs(matrix - matrix.T).max() > 1e-9 * size or np.linalg.eigvalsh((matrix + matrix.T) / 2)[0] < -1e-9 * size:
+        raise InvalidArgument(f"{name} must be a covariance, symmetric and without negative eigenvalues")
+    return (matrix + matrix.T) / 2
 
 
 def second_moment_step(moment: ArrayLike, system: ArrayLike, step_size: float, noise: NoiseCoefficients) -> FloatArray:
@@ -97,24 +117,34 @@ def second_moment_radius(
     batch_size: int,
     sampling: str = "without_replacement",
     ell: float = 1,
+    *,
+    momentum: float = 0.0,
+    nesterov: bool = False,
 ) -> float:
-    r"""Growth factor of second moments per SGD step around a frozen quadratic: below 1 iff eta S_ms < 2.
+    r"""Growth factor of second moments per SGD step around a frozen quadratic: below 1 iff the step size is stable.
 
     .. math:: \rho = \Big(1 + \tfrac{\eta\mu}{\ell}\Big)^\ell, \qquad \mu = \lambda_{\max}(-2C + \eta D_\ell)
 
     is the spectral radius of the homogeneous second-moment map (its ell-th power for SVAG(ell), e^(eta mu) for the
-    SDE, ell = math.inf). An oscillation at a checkpoint with these per-sample `hessians` (n, d, d) is of type 1, a
-    stationary wobble, iff the radius is below 1, and of type 2, an instability, otherwise. Directions without positive
-    mean curvature are left out, as in `mean_square_sharpness`: with them the radius is at least 1 at every step size.
+    SDE, ell = math.inf); with momentum, that of parameters and velocity together (`momentum`). Additive noise adds the
+    eigenvalue 1 of the stationary law: the affine recursion converges iff the radius is below 1. An oscillation at a
+    checkpoint with these per-sample `hessians` (n, d, d), or a_i (n, d) for a_i a_i', is of type 1, a stationary
+    wobble, iff the radius is below 1, and of type 2, an instability, otherwise. Directions without positive mean
+    curvature are left out, as in `mean_square_sharpness`: with them the radius is at least 1 at every step size.
 
     Raises InvalidArgument, NotConverged.
 
     >>> round(second_moment_radius([[[1.0]], [[3.0]]], 0.1, batch_size=1), 12)  # E[(1 - 0.1 h)^2]
     0.65
+    >>> round(second_moment_radius([[[1.0]], [[1.0]]], 1.0, batch_size=1, momentum=0.25), 12)  # beta: |roots|^2
+    0.25
     """
     population = hessian_population(hessians)
     eta = real("step_size", step_size, open_low=True)
+    optimiser = checked_momentum(momentum, nesterov, ell)
     noise = batch_noise(population, batch_size, sampling)
     system = pencil(population, noise, checked_micro_steps("ell", ell))
+    if optimiser is not None:
+        return MomentumMap(system, optimiser).growth_factor(eta * system.scale)
     growth = eta * system.growth(eta)
     return math.exp(growth) if system.ell == math.inf else (1 + growth / system.ell) ** system.ell

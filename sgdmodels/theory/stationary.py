@@ -3,7 +3,7 @@ r"""The stationary law's first two moments, of SGD, SVAG and the SDE on quadrati
 Around the minimum :math:`x^*` of the mean loss the covariance S of the stationary law solves, in the notation of
 `pencil` and with the gradient noise :math:`\Sigma^* = \tfrac1n\sum \nabla l_i(x^*)\nabla l_i(x^*)^T`,
 
-.. math:: (2C - \eta D_\ell)(S) = \eta c_2\Sigma^*
+.. math:: (2C - \eta D_\ell)(S) = \eta (c_2\Sigma^* + \text{additive noise})
 
 (the fixed point of the second-moment recursion, divided by the step size of a micro-step). Preconditioned by C this is
 :math:`1 - \tfrac{\eta}{2}C^{-1/2}D_\ell C^{-1/2}`, positive definite exactly if the model is mean-square stable:
@@ -23,29 +23,38 @@ from ..arguments import FloatArray, float_array, real
 from ..errors import InvalidArgument, NotConverged
 from ..sampling import NoiseCoefficients
 from .pencil import checked_micro_steps, hessian_population, pencil
+from .second_moment import covariance
 
 BACKWARD_ERROR = 1e-12  # what a solution must meet; refinement goes on to rounding
 SWEEPS = 4
 
 
 def stationary_moment(
-    system: ArrayLike, step_size: float, noise: NoiseCoefficients, micro_steps: float = 1
+    system: ArrayLike,
+    step_size: float,
+    noise: NoiseCoefficients,
+    micro_steps: float = 1,
+    *,
+    additive: ArrayLike | None = None,
 ) -> FloatArray:
     """M = E[zz'] (d+1, d+1) of the stationary law, M[-1, -1] = 1: the fixed point of `second_moment_map`.
 
     `system` (n, d+1, d+1) as of `second_moment_system`, with symmetric Hessians; `noise` that of one SGD step, of which
-    `micro_steps` micro-steps make one (math.inf for the SDE). Raises InvalidArgument if there is no such law
-    (mean-square unstable, or a mean Hessian that is not positive definite), NotConverged if the solver fails.
+    `micro_steps` micro-steps make one (math.inf for the SDE); `additive` (d, d) as of `second_moment_map`.
+    Raises InvalidArgument if there is no such law (mean-square unstable, or a mean Hessian that is not positive
+    definite), NotConverged if the solver fails.
 
     >>> from sgdmodels.theory import second_moment_system
     >>> system = second_moment_system([[[1.0]], [[1.0]]], [[-1.0], [1.0]])  # noise of variance 1
     >>> round(float(stationary_moment(system, 0.5, NoiseCoefficients(1.0, 1.0))[0, 0]), 12)  # 0.5 / (2 - 0.5)
     0.333333333333
     """
-    return fixed_point(system, step_size, noise, checked_micro_steps("micro_steps", micro_steps))
+    return fixed_point(system, step_size, noise, checked_micro_steps("micro_steps", micro_steps), additive)
 
 
-def fixed_point(system: ArrayLike, step_size: float, noise: NoiseCoefficients, ell: float) -> FloatArray:
+def fixed_point(
+    system: ArrayLike, step_size: float, noise: NoiseCoefficients, ell: float, additive: ArrayLike | None = None
+) -> FloatArray:
     """The stationary moment for `ell` micro-steps, math.inf for the SDE."""
     a = checked_system(system)
     eta = real("step_size", step_size, open_low=True)
@@ -67,11 +76,14 @@ def fixed_point(system: ArrayLike, step_size: float, noise: NoiseCoefficients, e
     residuals = (hessians @ centre + a[:, :-1, -1]) @ vectors  # per-sample gradients at the minimum
     # In the units of the pencil, C and D are smaller by `scale` and its square, and eta is larger by `scale`.
     half = operator.scale * eta / 2
-    source = (eta / 2) * noise.c2 * residuals.T @ residuals / (len(a) * operator.scale)
+    kicks = noise.c2 * residuals.T @ residuals / len(a)
+    if additive is not None:
+        kicks = kicks + vectors.T @ covariance("additive", additive, len(centre)) @ vectors
+    source = eta / (2 * operator.scale) * kicks
     y = solve_positive(lambda y: y - half * root * operator.numerator(root * y), root * source)
-    covariance = vectors @ (root * y) @ vectors.T
+    spread = vectors @ (root * y) @ vectors.T
     moment = np.ones(a.shape[1:])
-    moment[:-1, :-1] = (covariance + covariance.T) / 2 + np.outer(centre, centre)
+    moment[:-1, :-1] = (spread + spread.T) / 2 + np.outer(centre, centre)
     moment[:-1, -1] = moment[-1, :-1] = centre
     return moment
 

@@ -44,16 +44,27 @@ def volterra_loss(
     [0.5, 0.25, 0.125]
     """
     values = checked_spectrum(eigenvalues)
+    p = checked_squares(squares, values)
+    eta, b = real("step_size", step_size), integer("batch_size", batch_size, 1)
+    shrink, source = (1 - eta * values) ** 2, (eta**2 / b) * values
+    return losses_of(p, values, shrink, source, integer("steps", steps, 0), real("noise_variance", noise_variance))
+
+
+def checked_squares(squares: ArrayLike, values: FloatArray) -> FloatArray:
+    """Second moments (d,), none negative."""
     p = float_array("squares", squares, values.shape)
     if p.min() < 0:
         raise InvalidArgument(f"squares must not be negative, got {p.min():.6g}; pass E[x_i^2]")
-    eta, b = real("step_size", step_size), integer("batch_size", batch_size, 1)
-    noise = real("noise_variance", noise_variance)
-    count = integer("steps", steps, 0)
-    shrink, source = (1 - eta * values) ** 2, (eta**2 / b) * values
-    twice = np.empty(count + 1)
+    return p
+
+
+def losses_of(
+    p: FloatArray, values: FloatArray, shrink: FloatArray, source: FloatArray, steps: int, noise: float
+) -> FloatArray:
+    """The losses of the recursion p <- shrink p + source (2 loss), inf once they overflow."""
+    twice = np.empty(steps + 1)
     with np.errstate(over="ignore"):
-        for t in range(count + 1):
+        for t in range(steps + 1):
             twice[t] = values @ p + noise
             if not np.isfinite(twice[t]):
                 twice[t:] = np.inf  # and not the nan of 0 * inf

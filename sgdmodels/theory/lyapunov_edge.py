@@ -1,0 +1,89 @@
+r"""The step size at which almost every run of SGD stops converging: the first zero of the Lyapunov exponent.
+
+.. math:: \gamma_1(\eta_*) = 0, \qquad \eta_{ms} \le \eta_*
+
+by Jensen's inequality. Nothing bounds it by the edge of gradient descent: noise can stabilise. The exponent is
+estimated with the same batches and starts at every step size, so that its zero is that of one curve. The curve is
+continuous but not smooth (every singular step leaves a logarithmic cusp), and stable step sizes need not be an
+interval: the search climbs from a step size that is certainly stable, and ends at the first crossing it sees.
+Source: this project.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from numpy.typing import ArrayLike
+
+from ..arguments import FloatArray, integer
+from ..errors import InvalidArgument
+from .batch_steps import BatchSteps, batch_steps
+from .epoch_products import affordable
+from .first_root import first_root
+from .lyapunov import exact_exponents, sampled_exponents
+from .mean_square import max_step_size
+from .moment_edges import moment_max_step_size
+
+LOWEST = -745.0  # in place of -inf
+WIDTH = 0.03  # of the finite difference that gives the slope
+BELOW = 0.99
+ACCURACY = 1e-6
+
+
+@dataclass(frozen=True)
+class LyapunovEdge:
+    """The first step size at which almost every run stops converging, and its standard error (0 if exact)."""
+
+    step_size: float
+    standard_error: float
+
+
+def lyapunov_max_step_size(
+    hessians: ArrayLike,
+    batch_size: int,
+    sampling: str = "without_replacement",
+    *,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    steps: int = 2000,
+    replicas: int = 32,
+    seed: int = 0,
+) -> LyapunovEdge:
+    r"""The first positive zero of the top Lyapunov exponent as a function of the step size.
+
+    `hessians` (n, d, d), or a_i (n, d) for :math:`H_i = a_ia_i^T`, with a mean that is positive definite in the
+    directions that move. The standard error is that of the exponent (see `lyapunov_exponents`) over the slope.
+    An unstable window narrower than 4 % can be missed. Raises InvalidArgument, NotConverged.
+
+    >>> edge = lyapunov_max_step_size([[[1.0]], [[3.0]]], batch_size=1)  # (eta - 1)(3 eta - 1) = 1
+    >>> round(edge.step_size, 12), edge.standard_error
+    (1.333333333333, 0.0)
+    """
+    steps_of = batch_steps(hessians, batch_size, sampling, momentum, nesterov)
+    length, runs = integer("steps", steps, 1), integer("replicas", replicas, 2)
+    start = steps_of.certain_start()
+    if steps_of.state == 1:
+        try:
+            return LyapunovEdge(moment_max_step_size(steps_of.curvatures(), batch_size, 0, sampling), 0.0)
+        except InvalidArgument:  # too many batches to enumerate
+            pass
+    if sampling != "epoch" or affordable(steps_of):  # no step size below the mean-square edge is unstable: Jensen
+        edge = max_step_size(hessians, batch_size, sampling, momentum=momentum, nesterov=nesterov)
+        start = max(start, BELOW * edge)
+
+    def exponent(step_size: float) -> tuple[float, float]:
+        values, errors = top_exponent(steps_of, step_size, length, runs, seed)
+        return max(float(values[0]), LOWEST), float(errors[0])
+
+    edge = first_root(lambda eta: exponent(eta)[0], start, ACCURACY)
+    error = exponent(edge)[1]
+    slope = (exponent(edge * (1 + WIDTH))[0] - exponent(edge * (1 - WIDTH))[0]) / (2 * WIDTH * edge)
+    return LyapunovEdge(edge, error / abs(slope) if error > 0 else 0.0)
+
+
+def top_exponent(
+    steps_of: BatchSteps, step_size: float, steps: int, replicas: int, seed: int
+) -> tuple[FloatArray, FloatArray]:
+    """The largest exponent and its standard error."""
+    exact = exact_exponents(steps_of, step_size, 1)
+    return exact or sampled_exponents(steps_of, step_size, 1, steps, replicas, seed)
