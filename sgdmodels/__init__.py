@@ -65,15 +65,16 @@ __all__ = [
     "scorecard",
     "simulate",
     "symbolic",
+    "testing",
     "theory",
 ]
 
 
 def __getattr__(name: str) -> object:
-    """`sm.plot` pulls in matplotlib and `sm.symbolic` sympy, so they are imported when they are first used."""
+    """What is dear to import, when it is first used: matplotlib in `sm.plot`, sympy, hypothesis in `sm.testing`."""
     import importlib
 
-    if name in ("plot", "symbolic"):
+    if name in ("plot", "symbolic", "testing"):
         return importlib.import_module(f".{name}", __name__)
     if name == "SymbolicModel":
         return importlib.import_module(".symbolic", __name__).SymbolicModel

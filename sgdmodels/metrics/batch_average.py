@@ -6,15 +6,12 @@ and the same however the run is cut.
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from ..arguments import FloatArray
+from ..batches import Batches, all_batches, number_of_batches
 from ..kernels.batches import LAWS
 from ..kernels.draw import draw_weights
 from ..kernels.random import MEASUREMENT
@@ -22,50 +19,6 @@ from .base import Snapshots
 
 ENUMERATE_UP_TO = 4096  # batches, of LARGEST_TABLE samples in all
 LARGEST_TABLE = 2**20
-
-
-@dataclass(frozen=True)
-class Batches:
-    """Batches as weighted sums of samples; `probability` is None for a random sample of batches."""
-
-    index: np.ndarray
-    weight: FloatArray
-    count: np.ndarray
-    probability: FloatArray | None
-
-
-@lru_cache(maxsize=256)
-def number_of_batches(samples: int, batch_size: int, sampling: str) -> int:
-    """How many distinct batches there are (multisets, with replacement)."""
-    if sampling == "with_replacement":
-        return math.comb(samples + batch_size - 1, batch_size)
-    if sampling == "bernoulli":
-        return 2**samples
-    return math.comb(samples, batch_size)
-
-
-@lru_cache(maxsize=8)
-def all_batches(samples: int, batch_size: int, sampling: str) -> Batches:
-    """Every batch with its probability."""
-    everyone = range(samples)
-    chances = None
-    if sampling == "with_replacement":
-        lists = list(itertools.combinations_with_replacement(everyone, batch_size))
-        repeats = [math.prod(math.factorial(batch.count(i)) for i in set(batch)) for batch in lists]
-        chances = [math.factorial(batch_size) / r / float(samples) ** batch_size for r in repeats]
-    elif sampling == "bernoulli":
-        lists = [batch for size in range(samples + 1) for batch in itertools.combinations(everyone, size)]
-        q = batch_size / samples
-        chances = [q ** len(batch) * (1 - q) ** (samples - len(batch)) for batch in lists]
-    else:
-        lists = list(itertools.combinations(everyone, batch_size))
-    width = max(map(len, lists))
-    index = np.zeros((len(lists), width), dtype=np.int32)
-    for row, batch in zip(index, lists, strict=True):
-        row[: len(batch)] = batch
-    count = np.array([len(batch) for batch in lists], dtype=np.int64)
-    probability = np.full(len(lists), 1 / len(lists)) if chances is None else np.array(chances)
-    return Batches(index, np.full(index.shape, 1 / batch_size), count, probability)
 
 
 def random_batches(snapshots: Snapshots, replica: int, step: int, batch_size: int, draws: int) -> Batches:

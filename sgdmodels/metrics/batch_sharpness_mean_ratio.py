@@ -15,10 +15,11 @@ import numpy as np
 from numba import int32, int64, void
 
 from ..arguments import FloatArray
+from ..batches import Batches
 from ..kernels.holes import add_gradient, add_hvp, split
 from ..kernels.signatures import DATA, MATRIX, MODEL_ROWS, VECTOR
 from .base import Metric, Snapshots
-from .batch_average import Batches, batch_average
+from .batch_average import batch_average
 
 DRAWS = 1000
 SIGNATURE = void(VECTOR, int32[:, ::1], MATRIX, int64[::1], *DATA, MATRIX, VECTOR)

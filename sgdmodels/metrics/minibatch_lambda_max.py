@@ -13,10 +13,11 @@ import numpy as np
 from numba import float64, int32, int64, void
 
 from ..arguments import FloatArray
+from ..batches import Batches
 from ..kernels.holes import add_hvp, split
 from ..kernels.signatures import DATA, MATRIX, MODEL_ROWS, VECTOR
 from .base import Metric, Snapshots
-from .batch_average import Batches, batch_average
+from .batch_average import batch_average
 from .hessians import largest_eigenvalues
 
 DRAWS = 100

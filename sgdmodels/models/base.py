@@ -124,6 +124,11 @@ class Model(ABC):
     def sample_hessians(self, theta: ArrayLike) -> FloatArray:
         """Hessians of l_i at theta, shape (n, d, d): memory n d^2, for small problems."""
 
+    def sample_directions(self, theta: ArrayLike) -> FloatArray | None:
+        """a_i (n, d) if every Hessian is a_i a_i', which large stability problems need; None if it is not."""
+        self.check_parameters("theta", theta)
+        return None
+
     @property
     def definition(self) -> Definition | None:
         """The loss of one sample as text, from which `sgdmodels.symbolic` derives its formulas; None if not given."""

@@ -71,6 +71,10 @@ class LeastSquares(LinearPredictor):
         data = {"x": self.inputs, "y": self.targets}
         return Definition("(p - y)**2/2", {"w": (self.dim,)}, data, predictor="sum(x[j]*w[j], j)")
 
+    def sample_directions(self, theta: ArrayLike) -> FloatArray:
+        self.check_parameters("theta", theta)
+        return self.inputs
+
     def weights(self, theta: ArrayLike) -> FloatArray:
         return np.asarray(theta)
 

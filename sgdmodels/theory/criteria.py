@@ -28,7 +28,10 @@ from .pencil import batch_noise, hessian_population
 
 @dataclass(frozen=True)
 class Criterion:
-    """A stability criterion: `symbol` and `formula` in LaTeX, and what being below 2 / eta means."""
+    """A stability criterion: `symbol` and `formula` in LaTeX, and what being below 2 / eta means.
+
+    The formula is the right-hand side, or, where it has one of its own, the equation that defines the symbol.
+    """
 
     label: str
     name: str
@@ -64,7 +67,7 @@ CRITERIA: tuple[Criterion, ...] = (
     ),
     Criterion(
         "E5", "monotone_bound", r"S_{tr}", r"\lambda_{\max}(\bar H^{-1/2}E[H_B^2]\bar H^{-1/2})", "sufficient",
-        "mean square; exact for: E|x|^2 falls at every x", ANY, "a pencil of d x d matrices", "Wu, Ma and E 2018",
+        "mean square (exact: it falls in every step)", ANY, "a pencil of d x d matrices", "Wu, Ma and E 2018",
         values.monotone_bound,
     ),
     Criterion(

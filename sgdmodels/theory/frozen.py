@@ -58,9 +58,8 @@ class FrozenEdge:
 
 def frozen_hessians(model: Any, theta: ArrayLike) -> FloatArray:
     """H_i (n, d, d) of `model` at theta (d,), or a_i (n, d) where the loss knows that H_i = a_i a_i'."""
-    directions = getattr(model, "sample_directions", None)
-    factors = None if directions is None else directions(theta)
-    hessians: FloatArray = model.sample_hessians(theta) if factors is None else factors
+    directions: FloatArray | None = model.sample_directions(theta)
+    hessians: FloatArray = model.sample_hessians(theta) if directions is None else directions
     return hessians
 
 

@@ -1,0 +1,376 @@
+"""The batteries of sgdmodels.testing: everything public passes, and every mutant is found and named."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+import sgdmodels as sm
+from sgdmodels.arguments import FloatArray
+from sgdmodels.dynamics import Declaration, Plan
+from sgdmodels.models.linear_network import KERNELS as NETWORK_KERNELS
+from sgdmodels.models.sharpening_least_squares import KERNELS as SHARPENING_KERNELS
+from sgdmodels.testing import check_dynamics, check_metric, check_model
+from sgdmodels.testing.derivatives import jacobian
+
+from .cases import CASES
+from .contracts.test_dynamics import DYNAMICS
+
+X, Y = np.array([[1.0, 0.5], [-0.3, 2.0], [1.2, -1.0]]), np.array([1.0, -1.0, 0.5])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_loss_passes(name: str) -> None:
+    model = CASES[name](seed=3).model
+    check_model(model, seed=5)
+    check_model(model, np.zeros(model.dim))
+
+
+@pytest.mark.parametrize("name", DYNAMICS)
+def test_every_dynamics_passes(name: str) -> None:
+    check_dynamics(DYNAMICS[name])
+
+
+@pytest.mark.parametrize("metric", sm.METRICS, ids=lambda metric: metric.name)
+def test_every_metric_passes(metric: sm.Metric) -> None:
+    check_metric(metric)
+    check_metric(metric, sm.models.LeastSquares(X, Y), batch_sizes=[3, 1])
+
+
+def fails(pattern: str, battery: Any, *arguments: Any) -> None:
+    with pytest.raises(AssertionError, match=pattern):
+        battery(*arguments)
+
+
+def test_finite_differences_know_their_error() -> None:
+    """Of exp(20 t), whose truncation error is large, and of a constant far from zero, which is all rounding."""
+    for t in (0.0, 0.3, 1.0):
+        value, error = jacobian(lambda theta: np.exp(20 * theta), np.array([t]))
+        assert abs(value[0, 0] - 20 * np.exp(20 * t)) <= 20 * error[0, 0] <= 1e-5 * 20 * np.exp(20 * t)
+    value, error = jacobian(lambda theta: 1e6 + theta**2, np.array([1.0]))
+    assert abs(value[0, 0] - 2) <= error[0, 0] < 1e-5
+
+
+# losses
+
+
+class OffByOnePercent(sm.models.LeastSquares):
+    def sample_gradients(self, theta: Any) -> FloatArray:
+        return super().sample_gradients(theta) * [1.0, 1.01]
+
+
+class WrongHessian(sm.models.LeastSquares):
+    def sample_hessians(self, theta: Any) -> FloatArray:
+        return super().sample_hessians(theta) * [[1.0, 1.01], [1.0, 1.0]]
+
+
+class OtherKernel(sm.models.LeastSquares):
+    """The data of the compiled loops are not those of the numpy formulas."""
+
+    def __init__(self, inputs: Any, targets: Any) -> None:
+        super().__init__(inputs, targets)
+        self.targets = self.targets + 0.01
+
+
+class MeanLossWithoutDrift(sm.models.SharpeningLeastSquares):
+    @property
+    def kernels(self) -> Any:
+        return replace(SHARPENING_KERNELS, mean_loss=NETWORK_KERNELS.mean_loss)
+
+
+class SumOfLosses(sm.models.LeastSquares):
+    def loss(self, theta: Any) -> float:
+        return float(self.sample_losses(theta).sum())
+
+
+class NormalisedWeights(sm.models.LeastSquares):
+    def weighted_gradient(self, theta: Any, index: Any, weight: Any) -> FloatArray:
+        return super().weighted_gradient(theta, index, np.asarray(weight) / np.sum(weight))
+
+
+class CrookedProduct(sm.models.LeastSquares):
+    def hvp(self, theta: Any, vector: Any) -> FloatArray:
+        return super().hvp(theta, vector) + 1e-4
+
+
+class Careless(sm.models.LeastSquares):
+    """Writes into the parameters that it is given."""
+
+    def loss(self, theta: Any) -> float:
+        value = super().loss(theta)
+        if isinstance(theta, np.ndarray):
+            theta += 1.0
+        return value
+
+
+class WearsOut(sm.models.LeastSquares):
+    def hessian(self, theta: Any) -> FloatArray:
+        value = super().hessian(theta)
+        self.targets *= 1.0 + 1e-14
+        return value
+
+
+class ArraysOnly(sm.models.LeastSquares):
+    def sample_losses(self, theta: Any) -> FloatArray:
+        return super().sample_losses(theta + 0.0)
+
+
+class TakesAnything(sm.models.LeastSquares):
+    def check_parameters(self, name: str, value: Any) -> FloatArray:
+        return np.ascontiguousarray(np.ravel(value)[: self.dim], dtype=np.float64)
+
+
+class Speechless(sm.models.LeastSquares):
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "data": self.inputs}
+
+
+class Infinite(sm.models.LeastSquares):
+    def sample_losses(self, theta: Any) -> FloatArray:
+        return super().sample_losses(theta) + np.array([0.0, np.inf, 0.0])
+
+
+MUTANTS: dict[type[sm.models.LeastSquares], str] = {
+    OffByOnePercent: r"sample_gradients\[\d, 1\] is \S+, but the derivative of sample_losses by finite differences",
+    WrongHessian: r"sample_hessians\[\d, 0, 1\] is \S+, but the derivative of sample_gradients by finite differences",
+    OtherKernel: r"gradient\[\d\] is \S+, but the mean of sample_gradients\[\d\] is \S+, at theta = \[",
+    SumOfLosses: "loss is .*, but the mean of sample_losses is",
+    NormalisedWeights: r"weighted_gradient.* weights @ sample_gradients.* for index = \[",
+    CrookedProduct: r"hvp\[\d\] is .* but mean Hessian @ vector",
+    Careless: "an argument of loss was modified",
+    WearsOut: "the array targets of the loss was modified by evaluating the loss",
+    ArraysOnly: "loss of a list must be accepted, got TypeError",
+    TakesAnything: r"loss at parameters .* of shape \(3,\) must raise .*InvalidArgument, but was accepted",
+    Speechless: "must fit into JSON",
+    Infinite: "sample_losses must be finite",
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_a_broken_loss_is_found_and_its_defect_named(mutant: type[sm.models.LeastSquares]) -> None:
+    fails(MUTANTS[mutant], check_model, mutant(X, Y))
+
+
+def test_a_broken_mean_loss_kernel_is_found() -> None:
+    check_model(sm.models.SharpeningLeastSquares(X, Y, 0.3))
+    fails("the metric loss is .* but the mean of sample_losses", check_model, MeanLossWithoutDrift(X, Y, 0.3))
+
+
+def test_the_smallest_defect_that_is_found() -> None:
+    """A factor of 1 + 1e-5 in one coordinate of the gradient is seen at any of 20 points."""
+
+    class Slightly(sm.models.GatedQuadratic):
+        def sample_gradients(self, theta: Any) -> FloatArray:
+            return super().sample_gradients(theta) * [1.0, 1.0, 1.00001]
+
+    for seed in range(20):
+        theta = np.random.default_rng(seed).standard_normal(3)
+        fails(r"sample_gradients\[\d, 2\]", check_model, Slightly(X, Y, 0.2, 3.0), theta)
+        check_model(sm.models.GatedQuadratic(X, Y, 0.2, 3.0), theta)
+
+
+# dynamics
+
+
+def advance(model: Any, theta: FloatArray, memory: FloatArray, steps: int, step_size: float, batch_size: int) -> None:
+    """Gradient steps plus what memory says."""
+    theta -= step_size * steps * (model.gradient(theta) + memory[0])
+
+
+@dataclass(frozen=True)
+class Strides(sm.GD):
+    """Gradient descent in Python, correct: the base of mutants."""
+
+    @property
+    def declaration(self) -> Declaration:
+        return replace(super().declaration, preserves="nothing")
+
+    def plan(self, samples: int) -> Plan:
+        return replace(super().plan(samples), advance=advance, stride=8)
+
+
+@dataclass(frozen=True)
+class Irreproducible(Strides):
+    """Draws from a generator that no seed controls."""
+
+    state: ClassVar[np.random.Generator] = np.random.default_rng(0)
+
+    def plan(self, samples: int) -> Plan:
+        def noisy(model: Any, theta: FloatArray, memory: FloatArray, *rest: Any) -> None:
+            theta += 1e-3 * self.state.standard_normal(len(theta))
+
+        return replace(super().plan(samples), advance=noisy)
+
+
+@dataclass(frozen=True)
+class KnowsItsCompany(Strides):
+    """What a replica does depends on how many there are."""
+
+    def plan(self, samples: int) -> Plan:
+        return replace(super().plan(samples), memory=lambda model, theta: np.full((len(theta), 1), 1e-3 * len(theta)))
+
+
+@dataclass(frozen=True)
+class Forgetful(sm.SGD):
+    """A velocity that starts at something else than zero when a run is taken up: its memory changes its shape."""
+
+    def plan(self, samples: int) -> Plan:
+        plan = super().plan(samples)
+        return replace(plan, memory=lambda model, theta: velocity(theta))
+
+
+SHAPES = [0]
+
+
+def velocity(theta: FloatArray) -> FloatArray:
+    SHAPES[0] += 1
+    return np.zeros((len(theta), theta.shape[1] + SHAPES[0]))
+
+
+@dataclass(frozen=True)
+class NotDeterministic(sm.SGD):
+    deterministic: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class NotRandom(sm.GD):
+    deterministic: ClassVar[bool] = False
+
+    def plan(self, samples: int) -> Plan:
+        return replace(super().plan(samples), batch_sizes=np.array([1]))
+
+
+@dataclass(frozen=True)
+class Undeclared(sm.SGD):
+    @property
+    def declaration(self) -> Declaration:
+        return replace(super().declaration, edge="")
+
+
+@dataclass(frozen=True)
+class Unbalanced(sm.SGD):
+    @property
+    def declaration(self) -> Declaration:
+        return replace(super().declaration, edge=r"\frac{2}{\eta")
+
+
+@dataclass(frozen=True)
+class ClaimsTheCovariance(sm.NoisyGD):
+    """Isotropic noise that is said to have the covariance of a batch."""
+
+    @property
+    def declaration(self) -> Declaration:
+        return replace(super().declaration, preserves="mean, covariance")
+
+
+@dataclass(frozen=True)
+class TooShort(sm.GD):
+    """Steps that are 2 % shorter than those of the step size it reports."""
+
+    @property
+    def declaration(self) -> Declaration:
+        return replace(super().declaration, preserves="mean")
+
+    def plan(self, samples: int) -> Plan:
+        def short(model: Any, theta: FloatArray, memory: FloatArray, steps: int, step_size: float, _: int) -> None:
+            theta -= 0.98 * step_size * steps * model.gradient(theta)
+
+        return replace(super().plan(samples), advance=short)
+
+
+BROKEN: dict[str, tuple[Any, str]] = {
+    "irreproducible": (Irreproducible(0.02), "params differ when the same run is made again: entry"),
+    "company": (KnowsItsCompany(0.02), r"params differ if only replicas 0:1:None are run: entry"),
+    "forgetful": (Forgetful(0.02, 2, momentum=0.9), "params differ after resuming at step 64"),
+    "not deterministic": (NotDeterministic(0.02, 2), "deterministic is True, but two seeds gives different runs"),
+    "not random": (NotRandom(0.02), "deterministic is False, but two seeds gives the same run"),
+    "undeclared": (Undeclared(0.02, 2), "declaration.edge must be text, got ''"),
+    "unbalanced": (Unbalanced(0.02, 2), "declaration.edge must be balanced LaTeX"),
+    "covariance": (ClaimsTheCovariance(0.02, 2, "isotropic"), "the covariance of a step is declared to be that of SGD"),
+    "too short": (TooShort(0.02), "the mean of a step is declared to be that of SGD"),
+    "diverges": (sm.GD(50.0), "every replica diverged"),
+}
+
+
+def test_the_base_of_mutants_passes() -> None:
+    check_dynamics(Strides(0.02))
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_dynamics_is_found_and_its_defect_named(name: str) -> None:
+    dynamics, pattern = BROKEN[name]
+    fails(pattern, check_dynamics, dynamics)
+
+
+def test_a_dynamics_that_refuses_the_loss_says_so() -> None:
+    with pytest.raises(sm.errors.InvalidArgument, match="HomogenizedSGD needs"):
+        check_dynamics(sm.HomogenizedSGD(0.02, 2), sm.models.GatedQuadratic(X, Y, 0.2, 3.0))
+
+
+# metrics
+
+
+def metric(evaluate: Any, name: str = "norm", per_batch_size: bool = False) -> sm.Metric:
+    return sm.Metric(name, "norm of the parameters", "1", evaluate, per_batch_size)
+
+
+def norm(snapshots: Any) -> FloatArray:
+    return np.linalg.norm(snapshots.theta, axis=2)
+
+
+def shifting(snapshots: Any) -> FloatArray:
+    snapshots.theta[...] += 1.0
+    return norm(snapshots)
+
+
+def wearing(snapshots: Any) -> FloatArray:
+    snapshots.model.inputs[0, 0] += 1e-6
+    return norm(snapshots)
+
+
+def many(snapshots: Any) -> FloatArray:
+    return np.repeat(norm(snapshots)[..., None], len(snapshots.batch_sizes), axis=2)
+
+
+METRICS: dict[str, tuple[sm.Metric, str]] = {
+    "modifies the snapshots": (metric(shifting), "the snapshots were modified by the metric"),
+    "modifies the loss": (metric(wearing), "the array inputs of the loss was modified by the metric"),
+    "looks at neighbours": (
+        metric(lambda s: norm(s) - np.nanmean(np.where(np.isfinite(norm(s)), norm(s), np.nan))),
+        "the value of a snapshot alone is .* but that among others is .* for replica 0, step 0",
+    ),
+    "first step only": (metric(lambda s: norm(s)[:, :1]), r"values must have shape \(2, 4\) .* got \(2, 1\)"),
+    "no batch sizes": (
+        metric(norm, per_batch_size=True),
+        r"values must have shape \(2, 4, 2\) with per_batch_size=True",
+    ),
+    "batch sizes undeclared": (metric(many), r"values must have shape \(2, 4\) with per_batch_size=False"),
+    "not finite": (
+        metric(lambda s: np.where(norm(s) > 1, norm(s), np.nan)),
+        "norm must be finite at finite parameters",
+    ),
+    "error of another shape": (metric(lambda s: (norm(s), norm(s)[0])), r"standard errors must have shape \(2, 4\)"),
+    "negative error": (metric(lambda s: (norm(s), -norm(s))), "standard errors must not be negative"),
+    "three arrays": (metric(lambda s: (norm(s),) * 3), r"values or \(values, standard errors\), got 3 arrays"),
+    "reserved name": (metric(norm, "params"), "name must be an identifier other than"),
+    "no identifier": (metric(norm, "norm of theta"), "name must be an identifier"),
+    "no unit": (replace(metric(norm), units=""), "units must be text"),
+}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_broken_metric_is_found_and_its_defect_named(name: str) -> None:
+    broken, pattern = METRICS[name]
+    fails(pattern, check_metric, broken)
+
+
+def test_a_metric_that_reads_its_place_in_a_run_is_found() -> None:
+    """The same in measure and in simulate, but not alone."""
+    check_metric(metric(norm))
+    check_metric(metric(many, per_batch_size=True))
+    with pytest.raises(AssertionError, match=re.escape("the value of a snapshot alone")):
+        check_metric(metric(lambda s: norm(s) + np.arange(s.shape[1])))
