@@ -17,28 +17,7 @@ from sgdmodels.models.sharpening_least_squares import KERNELS as SHARPENING_KERN
 from sgdmodels.testing import check_dynamics, check_metric, check_model
 from sgdmodels.testing.derivatives import jacobian
 
-from .cases import CASES
-from .contracts.test_dynamics import DYNAMICS
-
 X, Y = np.array([[1.0, 0.5], [-0.3, 2.0], [1.2, -1.0]]), np.array([1.0, -1.0, 0.5])
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_every_loss_passes(name: str) -> None:
-    model = CASES[name](seed=3).model
-    check_model(model, seed=5)
-    check_model(model, np.zeros(model.dim))
-
-
-@pytest.mark.parametrize("name", DYNAMICS)
-def test_every_dynamics_passes(name: str) -> None:
-    check_dynamics(DYNAMICS[name])
-
-
-@pytest.mark.parametrize("metric", sm.METRICS, ids=lambda metric: metric.name)
-def test_every_metric_passes(metric: sm.Metric) -> None:
-    check_metric(metric)
-    check_metric(metric, sm.models.LeastSquares(X, Y), batch_sizes=[3, 1])
 
 
 def fails(pattern: str, battery: Any, *arguments: Any) -> None:

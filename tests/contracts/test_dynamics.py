@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from importlib import import_module
 
 import numpy as np
 import pytest
 
 import sgdmodels as sm
+from sgdmodels.testing import check_dynamics
 
 from ..cases import CASES
-
-simulate_module = import_module("sgdmodels.simulate")  # the attribute of the package is the function
 
 DYNAMICS: dict[str, sm.dynamics.Dynamics] = {
     "GD": sm.GD(0.02),
@@ -45,10 +43,6 @@ DYNAMICS: dict[str, sm.dynamics.Dynamics] = {
     "central flow": sm.CentralFlow(0.02),
     "stochastic central flow": sm.StochasticCentralFlow(0.02, 2),
 }
-DETERMINISTIC = (
-    sm.GD, sm.GradientFlow, sm.ImplicitRegularizationFlow, sm.ReshufflingFlow, sm.CentralFlow, sm.StochasticCentralFlow,
-)  # fmt: skip
-STEPS = 300
 
 
 def test_every_dynamics_is_under_contract() -> None:
@@ -61,47 +55,9 @@ def dynamics(request: pytest.FixtureRequest) -> sm.dynamics.Dynamics:
     return DYNAMICS[request.param]
 
 
-def problem() -> tuple[sm.models.Model, np.ndarray]:
-    model = CASES["product of 2"](seed=6).model
-    return model, np.random.default_rng(2).uniform(0.2, 0.5, (9, model.dim))
-
-
-def params(dynamics: sm.dynamics.Dynamics, rows: slice = slice(None), **options: object) -> np.ndarray:
-    model, init = problem()
-    ids = np.arange(9)[rows]
-    run = sm.simulate(
-        model, dynamics, STEPS, init[rows], replicas=ids, record_every=20, keep_params=True, seed=9, **options
-    )
-    return np.concatenate([run.params.values, run.lambda_max.values[:, :, None]], axis=2)
-
-
-def test_bits_do_not_depend_on_threads_or_chunks(
-    dynamics: sm.dynamics.Dynamics, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected = params(dynamics, threads=1)
-    assert np.isfinite(expected[:, -1]).all(axis=1).sum() > 4  # the predicted dynamics loses some
-    np.testing.assert_array_equal(params(dynamics, threads=3), expected)
-    monkeypatch.setattr(simulate_module, "CHUNK_SECONDS", 0.0)  # the shortest chunks
-    np.testing.assert_array_equal(params(dynamics, threads=2), expected)
-    monkeypatch.setattr(simulate_module, "CHUNK_BYTES", 1)
-    np.testing.assert_array_equal(params(dynamics, threads=1), expected)
-
-
-def test_bits_do_not_depend_on_the_other_replicas(dynamics: sm.dynamics.Dynamics) -> None:
-    expected = params(dynamics)
-    for rows in (slice(0, 1), slice(3, 8), slice(8, 9), slice(0, 9, 3)):
-        np.testing.assert_array_equal(params(dynamics, rows), expected[rows])
-
-
-def test_seeds_and_replicas_differ_unless_deterministic(dynamics: sm.dynamics.Dynamics) -> None:
-    model, init = problem()
-    runs = [
-        sm.simulate(model, dynamics, 50, init[0], replicas=2, metrics=(), keep_params=True, seed=seed).params.values
-        for seed in (0, 1)
-    ]
-    same = isinstance(dynamics, DETERMINISTIC)
-    assert np.array_equal(runs[0], runs[1]) == same
-    assert np.array_equal(runs[0][0, -1], runs[0][1, -1]) == same
+def test_it_keeps_the_contract(dynamics: sm.dynamics.Dynamics) -> None:
+    """The same bits for threads, chunks, subsets and resumption; seeds; the declaration and the moments it declares."""
+    check_dynamics(dynamics)
 
 
 @pytest.mark.parametrize("case", CASES)

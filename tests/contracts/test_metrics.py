@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import sgdmodels as sm
+from sgdmodels.testing import check_metric
 
 from ..cases import CASES
 from ..enumeration import expectations
@@ -41,18 +42,11 @@ def test_full_batch_metrics_equal_numpy(name: str) -> None:
     assert float(point.trace_hessian) == pytest.approx(np.trace(hessian), rel=1e-12)
 
 
-@pytest.mark.parametrize("metric", sm.METRICS, ids=lambda m: m.name)
-def test_every_metric_is_labelled_and_the_same_inside_simulate(metric: sm.Metric) -> None:
-    model = CASES["product of 2"](seed=4).model
-    init = np.random.default_rng(1).uniform(0.3, 0.6, model.dim)
-    run = sm.simulate(
-        model, sm.SGD(0.05, 2), 40, init, replicas=2, record_every=20, metrics=(metric.name,), keep_params=True
-    )
-    assert run[metric.name].attrs["long_name"] == metric.long_name
-    assert ("batch_size" in run[metric.name].dims) == metric.per_batch_size
-    stored = sm.measure(model, run.params, batch_size=2, metrics=(metric.name,))
-    np.testing.assert_array_equal(stored[metric.name].values, run[metric.name].values)
-    assert np.isfinite(run[metric.name].values).all()
+@pytest.mark.parametrize("metric", sm.METRICS, ids=lambda metric: metric.name)
+def test_it_keeps_the_contract(metric: sm.Metric) -> None:
+    """Shapes, labels, NaN where snapshots are, and the same inside simulate; on two losses."""
+    check_metric(metric)
+    check_metric(metric, CASES["least squares"](seed=4).model, batch_sizes=[3, 1])
 
 
 def test_monte_carlo_means_agree_with_enumeration_within_their_standard_error() -> None:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from sgdmodels.testing import check_model
+
 from ..cases import CASES, Case
 
 POINTS = 3
@@ -22,6 +24,12 @@ def points(case: Case) -> list[np.ndarray]:
 
 def close(actual: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max()))
+
+
+def test_it_keeps_the_contract(case: Case) -> None:
+    """Finite differences, kernels against numpy, shapes, errors: what a user can ask of a loss of his own."""
+    check_model(case.model, seed=5)
+    check_model(case.model, np.zeros(case.model.dim))
 
 
 def test_losses_gradients_and_hessians_match_automatic_differentiation(case: Case) -> None:
