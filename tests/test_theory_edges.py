@@ -139,13 +139,15 @@ def test_large_least_squares_keep_their_bracket() -> None:
         assert edge.residual < 1e-3
 
 
-def test_a_loose_tolerance_still_brackets_the_edge() -> None:
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+def test_a_loose_tolerance_still_brackets_the_edge(momentum: float) -> None:
     rng = np.random.default_rng(8)
     for trial in range(20):
-        a = rng.standard_normal((20, 12))
-        exact = sm.theory.max_step_size(a, 1 + trial % 20)
-        edge = sm.theory.mean_square_edge(a, 1 + trial % 20, tolerance=1e-2)
+        a, b = rng.standard_normal((20, 12)), 1 + trial % 20
+        exact = sm.theory.max_step_size(a, b, momentum=momentum)
+        edge = sm.theory.mean_square_edge(a, b, momentum=momentum, tolerance=1e-2)
         assert edge.lower <= exact <= edge.upper
+        assert edge.step_size == pytest.approx(exact, rel=1e-2)
 
 
 @pytest.mark.parametrize("options", [{}, {"momentum": 0.5}, {"momentum": 0.5, "nesterov": True}, {"ell": 2}])

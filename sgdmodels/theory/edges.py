@@ -83,7 +83,7 @@ def mean_square_edge(
     noise = batch_noise(population, batch_size, sampling)
     system = pencil(population, noise, checked_micro_steps("ell", ell))
     if optimiser is not None:
-        return momentum_edge(system, optimiser)
+        return momentum_edge(system, optimiser, accuracy)
     if by_samples(system):
         return sample_edge(system, accuracy)
     return matrix_edge(system, accuracy)
@@ -134,10 +134,10 @@ def assembled(
     )  # fmt: skip
 
 
-def momentum_edge(system: Pencil, optimiser: Momentum) -> MeanSquareEdge:
+def momentum_edge(system: Pencil, optimiser: Momentum, tolerance: float) -> MeanSquareEdge:
     problem = MomentumMap(system, optimiser)
-    step, x = problem.edge()
-    margin = nearest_proof(lambda margin: problem.stable(step / (1 + margin), x), TOLERANCE)
+    step, x = problem.edge(tolerance)
+    margin = nearest_proof(lambda margin: problem.stable(step / (1 + margin), x), tolerance)
     excess = problem.overshoot(step, x)
     scaled = step / system.scale
     return MeanSquareEdge(

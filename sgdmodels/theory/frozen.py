@@ -122,7 +122,9 @@ def point_edge(
     else:
         found = mean_square_edge(hessians, batch_size, sampling, **options)
         edge, lower, upper = found.step_size, found.lower, found.upper
-        radius = step_size and second_moment_radius(hessians, step_size, batch_size, sampling, **options)
+        radius = None
+        if step_size is not None:
+            radius = second_moment_radius(hessians, step_size, batch_size, sampling, **options)
     return FrozenEdge(edge, lower, upper, float(spectrum[-1]), float(spectrum[0]), radius)
 
 
@@ -136,7 +138,7 @@ def epoch_edge(
     kept = system.scale * system.samples.stacked()
     momentum = {name: options[name] for name in ("momentum", "nesterov")}
     found = epoch_max_step_size(kept, batch_size, **momentum)
-    radius = step_size and epoch_radius(kept, step_size, batch_size, **momentum)
+    radius = None if step_size is None else epoch_radius(kept, step_size, batch_size, **momentum)
     margin = 2 * found.standard_error
     return found.step_size, found.step_size - margin, found.step_size + margin, radius
 

@@ -79,6 +79,7 @@ def max_step_size(
     inf
     """
     optimiser = checked_momentum(momentum, nesterov, ell)
+    accuracy = real("tolerance", tolerance, 0.0, 0.1, open_low=True)
     if one_of("sampling", sampling, SCHEMES) == "epoch":
         if ell != 1:
             raise InvalidArgument(
@@ -88,8 +89,8 @@ def max_step_size(
     if optimiser is not None:
         population = hessian_population(hessians)
         system = pencil(population, batch_noise(population, batch_size, sampling))
-        return MomentumMap(system, optimiser).edge()[0] / system.scale
-    sharpness = mean_square_sharpness(hessians, batch_size, sampling, ell=ell, tolerance=tolerance)
+        return MomentumMap(system, optimiser).edge(accuracy)[0] / system.scale
+    sharpness = mean_square_sharpness(hessians, batch_size, sampling, ell=ell, tolerance=accuracy)
     return 2.0 / sharpness if sharpness > 0 else math.inf
 
 

@@ -124,8 +124,8 @@ class MomentumMap:
         """Whether full-batch gradient descent is at its edge or beyond."""
         return step_size >= self.momentum.noiseless_edge(1.0) * (1 - 1e-13)
 
-    def edge(self) -> tuple[float, FloatArray]:
-        """The step size where the radius is 1, and X there."""
+    def edge(self, tolerance: float) -> tuple[float, FloatArray]:
+        """The step size where the radius is 1, to relative `tolerance`, and X there."""
         from scipy.optimize import brentq
 
         top = self.momentum.noiseless_edge(1.0)
@@ -148,7 +148,7 @@ class MomentumMap:
         high = 2 * low
         while excess(high) < 0:
             low, high = high, 2 * high
-        inverse = brentq(excess, low, high, xtol=1e-300, rtol=1e-14)
+        inverse = brentq(excess, low, high, xtol=1e-300, rtol=max(1e-14, tolerance / 10))
         excess(inverse)
         return 1 / inverse, mode
 
