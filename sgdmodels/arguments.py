@@ -87,7 +87,7 @@ def integer(name: str, value: Any, low: int, high: int = LARGEST_INTEGER, why: s
 
 def real(name: str, value: Any, low: float = 0.0, high: float = np.inf, *, open_low: bool = False) -> float:
     """`value` as a finite float in [low, high), or in (low, high) with `open_low`."""
-    if isinstance(value, bool | str | bytes):
+    if isinstance(value, bool | np.bool_ | str | bytes):
         raise InvalidArgument(f"{name} must be a number, got {value!r}")
     try:
         number = float(value)

@@ -277,11 +277,36 @@ def test_shuffling_changes_stability(kind: str) -> None:
 
 def test_random_permutations_do_not_decide_next_to_the_edge() -> None:
     a = np.random.default_rng(6).standard_normal((40, 3))
-    edge = sm.theory.epoch_max_step_size(a, 4)
-    assert not edge.exact
-    assert_stable("mean-square", a, 0.8 * edge.step_size, 4, "epoch")
+    edges = [sm.theory.epoch_max_step_size(a, 4, seed=seed) for seed in range(8)]
+    assert not any(edge.exact for edge in edges)
+    between = float(np.median([edge.step_size for edge in edges]))
+    assert_stable("mean-square", a, 0.8 * between, 4, "epoch")
+    assert_stable("mean", a, between, 4, "epoch")  # whose edge is further away
+    assert_unstable("mean-square", a, 1.2 * between, 4, "epoch")
     with pytest.raises(AssertionError, match="too close to tell"):
-        assert_stable("mean-square", a, edge.step_size - edge.standard_error, 4, "epoch")
+        assert_stable("mean-square", a, between, 4, "epoch")
+
+
+def test_directions_stay_directions() -> None:
+    """Matrices of 2000 samples in 100 dimensions would be 160 MB, and a thousand times the work."""
+    a = np.random.default_rng(7).standard_normal((2000, 100))
+    edge = sm.theory.max_step_size(a, 8)
+    assert_stable("mean-square", a, 0.999 * edge, 8)
+    assert_unstable("mean-square", a, 1.001 * edge, 8)
+
+
+def test_extreme_sizes_have_a_clear_answer() -> None:
+    tiny = [[[1e-200]], [[3e-200]]]
+    assert_stable("one-step", tiny, 0.79e200, 1)
+    assert_unstable("one-step", tiny, 0.81e200, 1)
+    assert_unstable("mean-square", TWO, 1e6, 1, ell=math.inf)
+    for kind in ("mean", "mean-square", "almost sure", "one-step"):
+        with pytest.raises(InvalidArgument, match="beyond every edge"):
+            assert_stable(kind, TWO, 1e200, 1)
+    slow = [[[1.0, 0.0], [0.0, 1e-9]]]
+    assert_stable("mean-square", slow, 0.25, 1)  # though a growth factor differs from 1 by 5e-10
+    with pytest.raises(AssertionError, match="kernel of the mean Hessian"):
+        assert_stable("mean", [[[1.0, 1.0], [1.0, 0.0]], [[1.0, -1.0], [-1.0, 0.0]]], 0.5, 1)
 
 
 def test_arguments_that_do_not_go_together() -> None:

@@ -114,7 +114,7 @@ def test_what_is_not_defined_is_nan() -> None:
 def test_random_batches_stand_in_where_they_are_too_many(sampling: str) -> None:
     """Means over 1000 random batches of 40 samples against 20000 others: within 5 standard errors (p = 6e-7 each)."""
     rng = np.random.default_rng(3)
-    a, g, b = rng.standard_normal((40, 3)), rng.standard_normal((40, 3)), 10
+    a, g, b = rng.standard_normal((40, 3)), rng.standard_normal((40, 3)), 30
     zoo = sm.theory.criteria(a, b, sampling, gradients=g, seed=1)
     if sampling == "bernoulli":
         counts = (rng.random((20_000, 40)) < b / 40).astype(float)
@@ -129,6 +129,28 @@ def test_random_batches_stand_in_where_they_are_too_many(sampling: str) -> None:
         error = sample.std() * math.sqrt(1 / 1000 + 1 / 20_000)
         assert abs(zoo[name] - sample.mean()) < 5 * error
     assert zoo["worst_batch"] >= tops.max()
+    sharpest, spread = float((a**2).sum(axis=1).max()), 40 / b * zoo["lambda_max"]
+    bound = {"bernoulli": spread, "with_replacement": sharpest}.get(sampling, min(sharpest, spread))
+    assert zoo["worst_batch"] == pytest.approx(bound, rel=1e-12)
+    assert spread < sharpest
+
+
+def test_batch_sharpness_has_no_units() -> None:
+    h, g = population(5)
+    expected = sm.theory.criteria(h, 2, gradients=g)
+    for size in (1e-200, 1e-151, 1e200):
+        found = sm.theory.criteria(h, 2, gradients=size * g)
+        for name in ("batch_sharpness", "batch_sharpness_mean_ratio"):
+            assert found[name] == pytest.approx(expected[name], rel=1e-12)
+
+
+def test_few_directions_in_many_dimensions_take_the_overlaps_of_samples() -> None:
+    """n = 5 samples in 6 dimensions against the same as matrices."""
+    a = np.random.default_rng(6).standard_normal((5, 6))
+    h = a[:, :, None] * a[:, None, :] + 1e-30  # not of rank one to the letter
+    for sampling, b in itertools.product(SCHEMES, (1, 2, 4)):
+        found, expected = (sm.theory.criteria(x, b, sampling, names=["minibatch_lambda_max"]) for x in (a, h))
+        assert found["minibatch_lambda_max"] == pytest.approx(expected["minibatch_lambda_max"], rel=1e-12)
 
 
 def test_the_table_is_complete_and_its_names_known() -> None:
@@ -144,3 +166,5 @@ def test_the_table_is_complete_and_its_names_known() -> None:
         sm.theory.criteria(h, 1, names=["lamda_max"])
     with pytest.raises(sm.errors.InvalidArgument, match="names must be a sequence"):
         sm.theory.criteria(h, 1, names="lambda_max")
+    with pytest.raises(sm.errors.InvalidArgument, match="names must be a sequence"):
+        sm.theory.criteria(h, 1, names=3)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import sgdmodels as sm
+from sgdmodels.theory.perron import radius_below_one
 
 from .enumeration import all_batches, batch_sums
 
@@ -129,6 +130,22 @@ def test_hundreds_of_dimensions_agree_with_a_dense_eigenproblem() -> None:
         assert sm.theory.mean_square_sharpness(a, b) == pytest.approx(expected, rel=1e-9)
 
 
+def test_the_route_by_samples_knows_bernoulli_batches() -> None:
+    """n = 7 < d: against the dense pencil with raw moments."""
+    import scipy.linalg
+
+    a = np.random.default_rng(11).standard_normal((7, 7))
+    mean, eye = a.T @ a / 7, np.eye(7)
+    for b in (1, 3, 7):
+        kappa = (1 - b / 7) / b
+        raw = np.mean([np.kron(np.outer(x, x), np.outer(x, x)) for x in a], axis=0)
+        d, c = np.kron(mean, mean) + kappa * raw, 0.5 * (np.kron(mean, eye) + np.kron(eye, mean))
+        expected = scipy.linalg.eigh(d, c, eigvals_only=True)[-1]
+        edge = sm.theory.mean_square_edge(a, b, "bernoulli")
+        assert edge.unknowns == "samples"
+        assert edge.sharpness == pytest.approx(expected, rel=1e-8)
+
+
 def test_large_least_squares_keep_their_bracket() -> None:
     a = np.random.default_rng(7).standard_normal((150, 200))
     for b in (1, 32, 150):
@@ -197,6 +214,72 @@ def test_noise_elsewhere_does_not_move_the_noiseless_edge() -> None:
         np.testing.assert_allclose(edge.mode, np.diag([1.0, 0.0]), atol=1e-6)
 
 
+@pytest.mark.parametrize("spread", [1e-9, 1e-6, 1e-3])
+def test_samples_that_nearly_agree_keep_their_digits(spread: float) -> None:
+    """The noise of the SDE is all there is, and of the relative size of the spread: 2 a / s^2 in one dimension."""
+    h = np.array([1 + spread * k for k in range(10)])
+    deviation = h - h.mean()
+    expected = 2 * h.mean() / float(np.mean(deviation**2))
+    edge = sm.theory.mean_square_edge(h[:, None, None], 1, ell=math.inf)
+    assert edge.step_size == pytest.approx(expected, rel=1e-6)
+    assert edge.lower <= expected <= edge.upper * (1 + 1e-9)
+    rows = np.sqrt(h)[:, None] * [[0.6, 0.8]]  # rounded as directions: their own spread is known to 1e-16 / spread
+    assert sm.theory.max_step_size(rows, 1, ell=math.inf) == pytest.approx(expected, rel=1e-6 + 1e-15 / spread)
+    same = np.full((10, 1, 1), 1.0)
+    assert sm.theory.max_step_size(same, 1, ell=math.inf) == math.inf
+
+
+@pytest.mark.parametrize("rest", [1e-3, 1e-6, 1e-9, 1e-12])
+def test_momentum_close_to_one_keeps_its_digits(rest: float) -> None:
+    """Heavy ball in one dimension: 1/eta = a / (2 (1 + beta)) + s^2 / (2 a (1 - beta)) with a = 2, s^2 = 1."""
+    beta = 1 - rest
+    expected = 1 / (1 / (1 + beta) + 1 / (4 * (1 - beta)))
+    edge = sm.theory.mean_square_edge([[[1.0]], [[3.0]]], 1, momentum=beta)
+    assert edge.step_size == pytest.approx(expected, rel=1e-12)
+    assert edge.lower <= expected <= edge.upper
+
+
+@pytest.mark.parametrize("momentum", [1e-300, 0.5])
+def test_noise_keeps_second_moments_alive_where_the_mean_dies_at_once(momentum: float) -> None:
+    """Nesterov at eta lambda = 1: without noise everything is at the minimum after two steps."""
+    h = np.array([1.0, 3.0])[:, None, None]
+    found = sm.theory.second_moment_radius(h, 0.5, 1, momentum=momentum, nesterov=True)
+    assert found == pytest.approx(radius(h, 1, "without_replacement", 0.5, momentum, True), rel=1e-9)
+
+
+def test_radii_far_from_the_edge() -> None:
+    """Many micro-steps are the SDE: e^(eta (eta s^2 - 2 a)); beyond the range of numbers there is inf."""
+    h = np.array([1.0, 3.0])[:, None, None]
+    expected = math.exp(0.5 * (0.5 * 1 - 2 * 2))
+    for ell in (10**9, 10**13, 10**17, math.inf):
+        assert sm.theory.second_moment_radius(h, 0.5, 1, ell=ell) == pytest.approx(expected, rel=1e-8)
+    assert sm.theory.second_moment_radius(h, 1e4, 1, ell=math.inf) == math.inf
+    assert sm.theory.second_moment_radius(h, 1e4, 1, ell=1000) == math.inf
+    assert sm.theory.second_moment_radius(h, 1e6, 1) == pytest.approx((999999**2 + 2999999**2) / 2, rel=1e-9)
+    with pytest.raises(sm.errors.InvalidArgument, match="infinite for all purposes"):
+        sm.theory.second_moment_radius(h, 1e200, 1, momentum=0.5)
+
+
+def test_a_proof_of_stability_is_not_given_away() -> None:
+    """diag(0.1, 1.5) has the radius 1.5, and conjugate gradients end at a point outside the cone."""
+    rates = np.array([0.1, 1.5])
+
+    def inside(y: np.ndarray, rest: np.ndarray) -> bool:
+        return bool(y.min() > 0 and rest.min() > 0)
+
+    assert not radius_below_one(lambda y: rates * y, np.ones(2), np.ones(2), inside)
+    assert radius_below_one(lambda y: rates * y / 2, np.ones(2), np.ones(2), inside)
+
+
+def test_the_residual_is_that_of_the_eigenproblem() -> None:
+    """In enough dimensions to iterate: small, not zero, and larger for an edge that was found loosely."""
+    a = np.random.default_rng(1).standard_normal((80, 60))
+    for options in ({}, {"momentum": 0.6}):
+        exact, loose = (sm.theory.mean_square_edge(a, 8, tolerance=t, **options) for t in (1e-12, 3e-2))
+        assert 0 < exact.residual < 1e-5
+        assert exact.residual < loose.residual < 0.5
+
+
 def test_errors_say_what_to_do() -> None:
     h = np.ones((4, 1, 1))
     edge = sm.theory.mean_square_edge
@@ -207,6 +290,8 @@ def test_errors_say_what_to_do() -> None:
         "ell must be 1 with epochs": lambda: sm.theory.max_step_size(h, 2, "epoch", ell=2),
         "batch_size must be in 1..4": lambda: edge(h, 5),
         "momentum must be": lambda: edge(h, 2, momentum=1.0),
+        "ell must be an integer": lambda: edge(h, 2, momentum=0.5, ell=np.array([1, 2])),
+        "momentum must be a number": lambda: edge(h, 2, momentum=np.False_),
         "tolerance must be": lambda: edge(h, 2, tolerance=0.0),
         "hessians must be": lambda: edge([[1.0], [1.0, 2.0]], 1),
     }.items():
@@ -240,8 +325,26 @@ def test_label_noise_adds_to_the_stationary_law_and_not_to_stability() -> None:
         assert abs(sm.theory.stationary_moment(system, eta, noise)[:2, :2]).max() == 0
 
 
-def test_additive_noise_must_be_a_covariance() -> None:
+def test_micro_steps_share_the_additive_noise() -> None:
+    """h = 2: m micro-steps of size eta / m with m times the variance each are a sum of geometric shares."""
+    system = sm.theory.second_moment_system([[[2.0]], [[2.0]]], np.zeros((2, 1)))
+    noise, eta, m = sm.sampling.noise_coefficients(2, 1), 0.3, 3
+    advance = sm.theory.second_moment_map(system, eta, noise, m, additive=[[0.5]])
+    shrink = (1 - 2 * eta / m) ** 2
+    expected = (eta / m) ** 2 * m * 0.5 * (1 + shrink + shrink**2)
+    assert advance(np.diag([0.0, 1.0]))[0, 0] == pytest.approx(expected, rel=1e-13)
+    law = sm.theory.stationary_moment(system, eta, noise, m, additive=[[0.5]])
+    np.testing.assert_allclose(advance(law), law, rtol=1e-12)
+
+
+def test_bad_systems_and_noise_are_named() -> None:
     system = sm.theory.second_moment_system(np.ones((2, 1, 1)), np.zeros((2, 1)))
     noise = sm.sampling.noise_coefficients(2, 1)
     with pytest.raises(sm.errors.InvalidArgument, match="additive must be a covariance"):
         sm.theory.stationary_moment(system, 0.1, noise, additive=[[-1.0]])
+    with pytest.raises(sm.errors.InvalidArgument, match="system must have shape"):
+        sm.theory.second_moment_map(np.ones((1, 2, 3)), 0.1, noise)
+    with pytest.raises(sm.errors.InvalidArgument, match="zeros in the last rows"):
+        sm.theory.second_moment_map(np.ones((1, 2, 2)), 0.1, noise)
+    with pytest.raises(sm.errors.InvalidArgument, match="noise must be NoiseCoefficients"):
+        sm.theory.second_moment_map(system, 0.1, (1.0, 1.0))

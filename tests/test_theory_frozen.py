@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,26 @@ def test_the_radius_is_that_of_the_second_moments_of_sgd_around_the_point() -> N
     total = sum(p * np.kron(s, s) for s, (_, p) in zip(steps, batches, strict=True))
     point = sm.theory.edge(model, theta, 2, step_size=eta)
     assert point.radius == pytest.approx(abs(np.linalg.eigvals(total)).max(), rel=1e-9)
+
+
+@pytest.mark.parametrize("options", [{"momentum": 0.7}, {"momentum": 0.7, "nesterov": True}, {"ell": 3}])
+def test_the_radius_is_that_of_the_optimiser(options: dict[str, Any]) -> None:
+    model = CASES["least squares"](seed=3).model
+    h = model.sample_hessians(np.zeros(model.dim))
+    point = sm.theory.edge(model, np.ones(model.dim), 2, step_size=0.1, **options)
+    assert point.radius == pytest.approx(sm.theory.second_moment_radius(h, 0.1, 2, **options), rel=1e-9)
+    assert point.radius != pytest.approx(sm.theory.second_moment_radius(h, 0.1, 2), rel=1e-6)
+    assert point.max_step_size == pytest.approx(sm.theory.max_step_size(h, 2, **options), rel=1e-9)
+
+
+def test_epochs_from_random_permutations_have_two_standard_errors_either_side() -> None:
+    a = np.random.default_rng(4).standard_normal((30, 2))
+    model = sm.models.LeastSquares(a, np.zeros(30))
+    point, direct = sm.theory.edge(model, np.zeros(2), 3, "epoch"), sm.theory.epoch_max_step_size(a, 3)
+    assert direct.standard_error > 0
+    assert point.max_step_size == pytest.approx(direct.step_size, rel=1e-6)
+    assert point.max_step_size - point.lower == pytest.approx(2 * direct.standard_error, rel=1e-3)
+    assert point.upper - point.max_step_size == pytest.approx(2 * direct.standard_error, rel=1e-3)
 
 
 def test_the_frozen_system_takes_the_first_step_of_sgd_exactly() -> None:
@@ -105,3 +127,12 @@ def test_errors_name_what_was_given() -> None:
         sm.theory.edge(model, run.loss, 2)
     with pytest.raises(sm.errors.InvalidArgument, match="step_size must be finite"):
         sm.theory.edge(model, np.ones(model.dim), 2, step_size=-1.0)
+    kept = sm.simulate(model, sm.GD(0.01), 5, np.ones(model.dim), metrics=("loss",), record_every=1, keep_params=True)
+    with pytest.raises(sm.errors.InvalidArgument, match="have the steps of theta"):
+        sm.theory.edge(model, kept.params, 2, step_size=kept.step_size[:2])
+    for bad in ("0.1", True, np.full((2, 3), 0.1)):
+        with pytest.raises(sm.errors.InvalidArgument, match="step_size must be"):
+            sm.theory.edge(model, kept.params, 2, step_size=bad)
+    one = sm.theory.edge(model, kept.params[0, -1], 2)
+    assert one == sm.theory.edge(model, kept.params.values[0, -1], 2)
+    assert isinstance(sm.theory.edge(model, kept.params, 2, momentum=0.5, nesterov=np.True_).attrs["nesterov"], int)

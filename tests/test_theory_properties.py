@@ -82,9 +82,9 @@ def test_any_data_have_an_edge_with_a_bracket_or_a_clear_error(data: tuple[Any, 
     assert edge.lower >= edge.step_size * (1 - 1e-3)
     same = sm.theory.max_step_size(a[:, :, None] * a[:, None, :], b, sampling, **options)
     assert same == edge.step_size or math.isclose(same, edge.step_size, rel_tol=1e-7)
-    zoo = sm.theory.criteria(a, b, sampling, gradients=a)
+    zoo = sm.theory.criteria(a, b, sampling)
     exact = zoo["mean_square_sharpness"]
-    assert all(math.isfinite(value) for value in zoo.values())
+    assert all(math.isfinite(value) for name, value in zoo.items() if not name.startswith("batch_sharpness"))
     for name in ("lambda_max", "top_mode_bound", "trace_bound", "alignment_bound"):
         assert zoo[name] <= exact * (1 + 1e-7), name
     for name in ("monotone_bound", "worst_batch", "worst_sample_bound"):

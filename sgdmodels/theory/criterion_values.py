@@ -26,7 +26,7 @@ from .volterra import volterra_max_step_size
 
 MOST_BATCHES, RANDOM_BATCHES = 4096, 1000
 NEGATIVE = -1e-12  # eigenvalues above it, relative to the largest, are rounding
-VANISHING = 1e-300
+VANISHING = 1e-26  # of the square of a batch gradient, relative to the largest sample's: rounding
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,12 @@ class Problem:
 
     @cached_property
     def tops(self) -> FloatArray:
-        """lambda_max of every H_i (n,)."""
+        """lambda_max of every positive semi-definite H_i (n,)."""
         if self.hessians.matrices is not None:
             return np.asarray(np.linalg.eigvalsh(self.hessians.matrices)[:, -1], dtype=np.float64)
         assert self.hessians.left is not None
         assert self.hessians.right is not None
-        curvature = np.einsum("ni,ni->n", self.hessians.left, self.hessians.right)
-        return curvature if self.hessians.left.shape[1] == 1 else np.maximum(curvature, 0)
+        return np.einsum("ni,ni->n", self.hessians.left, self.hessians.right)
 
     @cached_property
     def semidefinite(self) -> bool:
@@ -98,8 +97,23 @@ class Problem:
     @cached_property
     def batch_tops(self) -> FloatArray:
         """lambda_max of H_B for every batch of the table."""
-        tops = [np.linalg.eigvalsh(self.hessians.weighted(w))[-1] for w in self.batches.table[0]]
-        return np.array(tops)
+        return np.array([self.batch_top(w) for w in self.batches.table[0]])
+
+    def batch_top(self, weights: FloatArray) -> float:
+        """lambda_max of sum weights_i H_i: from the overlaps of the samples drawn, where these are few directions."""
+        drawn = np.flatnonzero(weights)
+        a = self.hessians.left
+        if a is None or len(drawn) >= a.shape[1] or not self.semidefinite:
+            return float(np.linalg.eigvalsh(self.hessians.weighted(weights))[-1])
+        if not len(drawn):
+            return 0.0
+        rows = self.directions[drawn] * np.sqrt(weights[drawn])[:, None]
+        return float(np.linalg.eigvalsh(rows @ rows.T)[-1])
+
+    @cached_property
+    def directions(self) -> FloatArray:
+        """a_i (n, d) of H_i = a_i a_i'."""
+        return self.hessians.directions()
 
 
 def lambda_max(problem: Problem) -> float:
@@ -175,7 +189,10 @@ def minibatch_lambda_max(problem: Problem) -> float:
 def batch_sharpness(problem: Problem) -> float:
     if problem.gradients is None:
         return float("nan")
-    g, noise, h = problem.gradients, problem.noise, problem.hessians.mean
+    size = float(abs(problem.gradients).max())
+    if size == 0:
+        return float("nan")
+    g, noise, h = problem.gradients / size, problem.noise, problem.hessians.mean
     mean = g.mean(axis=0)
     deviation = g if noise.raw else g - mean
     curved = problem.hessians.each(deviation) - (0.0 if noise.raw else deviation @ h)  # Delta_i delta_i
@@ -190,8 +207,9 @@ def batch_sharpness_mean_ratio(problem: Problem) -> float:
     if problem.gradients is None:
         return float("nan")
     total = chance = 0.0
+    gradients = problem.gradients / (float(abs(problem.gradients).max()) or 1.0)
     for w, p in zip(*problem.batches.table, strict=True):
-        g = w @ problem.gradients
+        g = w @ gradients
         square = float(g @ g)
         if square > VANISHING:
             total += p * float(g @ problem.hessians.weighted(w) @ g) / square

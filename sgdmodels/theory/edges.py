@@ -1,9 +1,10 @@
 r"""The exact mean-square edge with what it takes to trust it: a residual, and a bracket with a proof at either end.
 
-At `upper` second moments do not contract: a Rayleigh quotient of the symmetric problem says so. At `lower` they do:
-there is a quadratic function :math:`x^TVx` whose expectation falls in every step (a Lyapunov function, found by
-conjugate gradients and accepted only if V and the fall are positive definite). So the edge lies between them, whatever
-the iteration did that led there. Source: Collatz and Wielandt (positive maps); Mulayoff and Michaeli 2024 (the edge).
+At `upper` second moments do not contract: a Rayleigh quotient of the symmetric problem says so. At `lower` they do, in
+the directions of positive mean curvature: there is a quadratic function :math:`x^TVx` whose expectation falls in every
+step (a Lyapunov function, found by conjugate gradients and accepted only if V and the fall are positive definite). So
+the edge lies between them, whatever the iteration did that led there. Source: Collatz and Wielandt (positive maps);
+Mulayoff and Michaeli 2024 (the edge).
 """
 
 from __future__ import annotations
@@ -79,9 +80,9 @@ def mean_square_edge(
             "epoch_max_step_size, or 'without_replacement' for a fresh batch in every step"
         )
     accuracy = real("tolerance", tolerance, 0.0, 0.1, open_low=True)
-    optimiser = checked_momentum(momentum, nesterov, ell)
-    noise = batch_noise(population, batch_size, sampling)
-    system = pencil(population, noise, checked_micro_steps("ell", ell))
+    micro_steps = checked_micro_steps("ell", ell)
+    optimiser = checked_momentum(momentum, nesterov, micro_steps)
+    system = pencil(population, batch_noise(population, batch_size, sampling), micro_steps)
     if optimiser is not None:
         return momentum_edge(system, optimiser, accuracy)
     if by_samples(system):
@@ -99,7 +100,8 @@ def sharpness_of(population: Population, batch_size: int, sampling: str, ell: fl
 def by_samples(system: Pencil) -> bool:
     """Whether samples are fewer than the entries of a symmetric matrix, and of rank one."""
     rank = len(system.values)
-    return system.samples.factored and 2 * system.samples.samples < rank * (rank + 1)
+    few = system.samples.factored and 2 * system.samples.samples < rank * (rank + 1)
+    return few and system.deviations is None
 
 
 def sample_edge(system: Pencil, tolerance: float) -> MeanSquareEdge:

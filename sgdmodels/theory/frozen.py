@@ -29,10 +29,11 @@ from .second_moment import second_moment_radius
 if TYPE_CHECKING:
     import xarray as xr
 
+ROUNDING = 1e-9
 NAMES = {
     "max_step_size": "mean-square edge of the frozen quadratic",
-    "lower": "step size proven stable",
-    "upper": "step size proven unstable",
+    "lower": "step size proven stable (epochs: two standard errors below the edge)",
+    "upper": "step size proven unstable (epochs: two standard errors above the edge)",
     "lambda_max": "largest mean curvature",
     "lambda_min": "smallest mean curvature",
     "radius": "growth factor of second moments per step",
@@ -42,18 +43,23 @@ NAMES = {
 
 @dataclass(frozen=True)
 class FrozenEdge:
-    """The edge at a point. radius and oscillation_type (1 or 2) need a step size, and are None without."""
+    """The edge at a point. radius and oscillation_type (1 or 2) need a step_size, and are None without."""
 
     max_step_size: float
     lower: float
     upper: float
     lambda_max: float
     lambda_min: float
+    step_size: float | None = None
     radius: float | None = None
 
     @property
     def oscillation_type(self) -> int | None:
-        return None if self.radius is None else 1 if self.radius < 1 else 2
+        if self.radius is None or self.step_size is None:
+            return None
+        close = abs(self.radius - 1) < ROUNDING  # as at tiny step sizes: the edge tells
+        stable = self.step_size < self.max_step_size if close else self.radius < 1
+        return 1 if stable else 2
 
 
 def frozen_hessians(model: Any, theta: ArrayLike) -> FloatArray:
@@ -105,9 +111,11 @@ def edge(
     (0.588235294, 1)
     """
     options = {"momentum": momentum, "nesterov": nesterov, "ell": ell}
-    if not hasattr(theta, "dims"):
+    dims = getattr(theta, "dims", ("parameter",))
+    if dims == ("parameter",):
         eta = None if step_size is None else real("step_size", step_size, open_low=True)
-        return point_edge(frozen_hessians(model, theta), batch_size, sampling, eta, options)
+        point = getattr(theta, "values", theta)
+        return point_edge(frozen_hessians(model, point), batch_size, sampling, eta, options)
     return along(model, theta, batch_size, sampling, step_size, options)
 
 
@@ -125,7 +133,7 @@ def point_edge(
         radius = None
         if step_size is not None:
             radius = second_moment_radius(hessians, step_size, batch_size, sampling, **options)
-    return FrozenEdge(edge, lower, upper, float(spectrum[-1]), float(spectrum[0]), radius)
+    return FrozenEdge(edge, lower, upper, float(spectrum[-1]), float(spectrum[0]), step_size, radius)
 
 
 def epoch_edge(
@@ -154,13 +162,13 @@ def along(
             f"theta must be a vector or have dims (replica, step, parameter), got {theta.dims}; pass run.params"
         )
     points = theta.values
-    sizes = None if step_size is None else xr.zeros_like(theta[..., 0], dtype=np.float64) + step_size
+    sizes = None if step_size is None else step_sizes(theta, step_size)
     names = tuple(NAMES) if step_size is not None else tuple(NAMES)[:-2]
     values = {name: np.full(points.shape[:2], np.nan) for name in names}
     for r, t in np.ndindex(points.shape[:2]):
         if not np.isfinite(points[r, t]).all():
             continue
-        eta = None if sizes is None else real("step_size", sizes.values[r, t], open_low=True)
+        eta = None if sizes is None else real("step_size", sizes[r, t], open_low=True)
         with suppress(NoPositiveCurvature):
             found = point_edge(frozen_hessians(model, points[r, t]), batch_size, sampling, eta, options)
             for name in names:
@@ -170,6 +178,23 @@ def along(
     return xr.Dataset(variables, coords, attrs={"batch_size": batch_size, "sampling": sampling, **attributes(options)})
 
 
+def step_sizes(theta: xr.DataArray, step_size: Any) -> FloatArray:
+    """The step size at every point (replica, step)."""
+    if not hasattr(step_size, "dims"):
+        return np.full(theta.shape[:2], real("step_size", step_size, open_low=True))
+    known = all(
+        name in ("replica", "step") and np.array_equal(step_size.coords[name], theta.coords[name])
+        for name in step_size.dims
+    )
+    if not known:
+        raise InvalidArgument(
+            f"step_size must be a number or have the steps of theta, got dims {dict(step_size.sizes)} for theta with "
+            f"{dict(theta.sizes)}; pass run.step_size of the same run"
+        )
+    spread: FloatArray = step_size.broadcast_like(theta[..., 0]).transpose("replica", "step").values
+    return spread
+
+
 def attributes(options: dict[str, Any]) -> dict[str, Any]:
     """Options as a file keeps them: numbers."""
-    return {name: int(value) if isinstance(value, bool) else value for name, value in options.items()}
+    return {name: int(value) if isinstance(value, bool | np.bool_) else value for name, value in options.items()}

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from ..arguments import float_array
 from ..sampling import NoiseCoefficients
-from .stationary import checked_system
+from .second_moment import checked_noise, checked_system
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ def gradient_expectations(moment: ArrayLike, system: ArrayLike, noise: NoiseCoef
     8.0
     """
     a = checked_system(system)
+    checked_noise(noise)
     m = float_array("moment", moment, a.shape[1:])
     rows = a[:, :-1]
     mean = rows.mean(axis=0)

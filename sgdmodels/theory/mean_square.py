@@ -25,7 +25,7 @@ from ..sampling import SCHEMES
 from .edges import TOLERANCE, sharpness_of
 from .epochs import epoch_max_step_size
 from .momentum import MomentumMap, checked_momentum
-from .pencil import batch_noise, direction_population, hessian_population, pencil
+from .pencil import batch_noise, checked_micro_steps, direction_population, hessian_population, pencil
 
 
 def mean_square_sharpness(
@@ -78,10 +78,11 @@ def max_step_size(
     >>> max_step_size([[[1.0]], [[3.0]]], batch_size=2, ell=math.inf)
     inf
     """
-    optimiser = checked_momentum(momentum, nesterov, ell)
+    micro_steps = checked_micro_steps("ell", ell)
+    optimiser = checked_momentum(momentum, nesterov, micro_steps)
     accuracy = real("tolerance", tolerance, 0.0, 0.1, open_low=True)
     if one_of("sampling", sampling, SCHEMES) == "epoch":
-        if ell != 1:
+        if micro_steps != 1:
             raise InvalidArgument(
                 f"ell must be 1 with epochs, got ell={ell}: SVAG and the SDE have independent batches"
             )

@@ -14,14 +14,20 @@ moment :math:`X_{jk} = G_{jk}S_{jk}` of the parameters, and itself stems from X 
 .. math:: G_{jk} = \sum_{t\ge0} z^{-t-1}\varphi_t(\lambda_j)\varphi_t(\lambda_k), \qquad
           \text{second moments grow by } z \text{ a step where } c_2\,\rho(X\mapsto G\circ F(X)) = 1
 
-and z exceeds the square of the noiseless factor. The edge is z = 1. G is a positive definite kernel with positive
-entries, so the map preserves the cone and is symmetric in :math:`X/\sqrt G`. In one dimension this is equation 20 of
-the reference. The radius rises with the step size (heavy ball: G does as a kernel; Nesterov: in all instances tested).
-Source: Andreyev et al. 2026 in one dimension; Krein-Rutman for the rest.
+and z exceeds the square of the noiseless factor. The edge is z = 1, where with :math:`x = \eta\lambda_j, y =
+\eta\lambda_k`
+
+.. math:: G_{jk} = \frac{\eta^2(1-\beta^2)}{\beta(x-y)^2 + (1-\beta)^2[(1+\beta)(x+y) - xy]} \quad\text{(heavy ball)}
+
+and a ratio of polynomials for Nesterov. G is a positive definite kernel with positive entries, so the map preserves the
+cone and is symmetric in :math:`X/\sqrt G`. In one dimension this is the formula of the reference. The radius rises with
+the step size (heavy ball: G does, entry by entry and as a kernel; Nesterov: in all instances tested). Source: Andreyev
+et al. 2026 in one dimension; Krein and Rutman 1948.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +38,7 @@ from .pencil import Pencil
 from .perron import definite, radius_below_one, top_eigenpair
 
 NEAR = 1e-12  # how close to the noiseless factor a growth factor is looked for
+SMALLEST = 1e-60  # growth factor that is looked for where there is no noiseless one
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,26 @@ class Momentum:
 
     def kernel(self, step_size: float, values: FloatArray, z: float = 1.0) -> FloatArray:
         """G (rank, rank)."""
-        w = 1 / z
+        response = self.standing(step_size * values) if z == 1 else self.growing(step_size, values, 1 / z)
+        return step_size**2 * response
+
+    def standing(self, x: FloatArray) -> FloatArray:
+        """G / step_size^2 for z = 1, without the cancellation of 1 - r r' for roots r of modulus close to 1."""
+        beta, rest = self.beta, 1 - self.beta
+        total, product, distance = x[:, None] + x, np.multiply.outer(x, x), np.subtract.outer(x, x) ** 2
+        drift = rest**2 * (1 + beta) * total
+        still = rest * (1 + beta)
+        if not self.nesterov:
+            response: FloatArray = still / (beta * distance + drift - rest**2 * product)
+            return response
+        late = beta * (1 + beta - beta**2)
+        last = beta**2 * (1 + 2 * beta) * product
+        mixed = beta * (3 * beta**2 - 1) * total + rest * (6 * rest**2 - 15 * rest + 8) - last
+        ahead: FloatArray = (late * total + last + still) / (late * distance + drift + product * mixed)
+        return ahead
+
+    def growing(self, step_size: float, values: FloatArray, w: float) -> FloatArray:
+        """G / step_size^2 for any z = 1 / w, from the roots of the recurrence."""
         p, q = self.recurrence(step_size, values)
         r = roots(p, q)
         poles = np.prod([1 - w * np.multiply.outer(a, b) for a in r for b in r], axis=0).real  # exact next to a pole
@@ -66,8 +92,8 @@ class Momentum:
             late = np.multiply.outer(q, p)  # and that of U_t U_(t-1)' + U_(t-1) U_t'
             cross = w * (p[:, None] + p) - w**2 * (late + late.T)
             both = ((1 + self.beta) ** 2 + w * self.beta**2) * both - self.beta * (1 + self.beta) * cross
-        kernel: FloatArray = step_size**2 * w * both / poles
-        return kernel
+        response: FloatArray = w * both / poles
+        return response
 
 
 @dataclass(frozen=True)
@@ -79,10 +105,7 @@ class MomentumMap:
 
     def noise(self, x: FloatArray) -> FloatArray:
         """c_2 F(X)."""
-        system = self.pencil
-        v = system.values
-        y = system.noise.c2 * system.samples.sandwich(x)
-        return y if system.noise.raw else y - system.noise.c2 * v[:, None] * x * v
+        return self.pencil.noise.c2 * self.pencil.spread(x)
 
     def solve(self, step_size: float, z: float = 1.0, start: FloatArray | None = None) -> tuple[float, FloatArray]:
         """The radius, and the Perron vector as X (rank, rank)."""
@@ -157,17 +180,19 @@ class MomentumMap:
         from scipy.optimize import brentq
 
         floor = self.momentum.noiseless_factor(step_size, self.pencil.values) ** 2
+        least = max(floor, SMALLEST)
 
-        def excess(distance: float) -> float:
-            radius = self.solve(step_size, floor * (1 + distance))[0]
+        def excess(log_distance: float) -> float:
+            radius = self.solve(step_size, least * (1 + math.exp(log_distance)))[0]
             return 1 / radius - 1 if radius > 0 else np.inf
 
-        if self.pencil.noise.c2 == 0 or floor == 0 or excess(NEAR) >= 0:
+        low = math.log(NEAR)
+        if self.pencil.noise.c2 == 0 or excess(low) >= 0:
             return floor
         high = 1.0
         while excess(high) < 0:
-            high *= 4
-        return floor * (1 + brentq(excess, NEAR, high, xtol=1e-300, rtol=1e-13))
+            high += 2.0
+        return least * (1 + math.exp(brentq(excess, low, high, xtol=1e-14, rtol=1e-14)))
 
 
 def roots(p: FloatArray, q: FloatArray) -> FloatArray:
@@ -179,7 +204,7 @@ def roots(p: FloatArray, q: FloatArray) -> FloatArray:
 
 
 def checked_momentum(momentum: float, nesterov: bool, ell: float = 1) -> Momentum | None:
-    """Momentum as given, None if there is none."""
+    """Momentum as given, None if there is none; `ell` is checked."""
     beta = real("momentum", momentum, 0.0, 1.0)
     if not isinstance(nesterov, bool | np.bool_):
         raise InvalidArgument(f"nesterov must be True or False, got {nesterov!r}")
@@ -187,6 +212,6 @@ def checked_momentum(momentum: float, nesterov: bool, ell: float = 1) -> Momentu
         raise InvalidArgument("nesterov=True needs momentum > 0, got momentum=0.0; set momentum or drop nesterov")
     if beta and ell != 1:
         raise InvalidArgument(
-            f"ell must be 1 with momentum, got ell={ell} and momentum={beta}: SVAG and the SDE have none; drop one"
+            f"ell must be 1 with momentum, got ell={ell:g} and momentum={beta}: SVAG and the SDE have none; drop one"
         )
     return Momentum(beta, bool(nesterov)) if beta else None

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,9 @@ from .population import Population
 RANK_TOLERANCE = 1e-12
 CLEAR_OF_POLE = 1e-13  # relative accuracy of growth rates
 NEWTON_STEPS = 100
-NO_NOISE = 1e-14  # in units of the top mean curvature: below it, D is rounding
+NO_NOISE = 1e-14  # relative rounding of F
+NEARLY_EQUAL = 1e-4
+MOST_DEVIATIONS = 2**24
 
 
 class NoPositiveCurvature(InvalidArgument):
@@ -43,9 +46,10 @@ class Pencil:
 
     values (rank,), ascending and at most 1: the positive eigenvalues of the mean Hessian in units of `scale`; vectors
     (d, rank): their eigenvectors; samples: the per-sample Hessians in that basis and those units, which keep the
-    squares of curvatures in range.
+    squares of curvatures in range; given: the per-sample Hessians as they came.
     """
 
+    given: Population
     scale: float
 
     values: FloatArray
@@ -58,23 +62,52 @@ class Pencil:
         """(C + shift / 2)^(-1/2), entry by entry."""
         return np.sqrt(2 / (self.values[:, None] + self.values[None, :] + shift))
 
+    @cached_property
+    def deviations(self) -> Population | None:
+        """H_i - Hbar, where F is to be computed from them: matrices, or directions that nearly agree.
+
+        From the mean of H_i x H_i the difference with Hbar x Hbar would lose as many digits as samples have in common.
+        """
+        if self.noise.raw:
+            return None
+        stored, rank = self.samples, len(self.values)
+        if stored.factored:
+            if stored.samples * rank**2 > MOST_DEVIATIONS:
+                return None
+            square = float((self.values**2).sum())
+            if float(np.trace(stored.sandwich(np.eye(rank)))) > (1 + NEARLY_EQUAL) * square:
+                return None
+        matrices = self.given.stacked()  # before their digits are rounded by a change of basis
+        return Population(matrices - matrices.mean(axis=0)).projected(self.vectors / np.sqrt(self.scale))
+
+    def spread(self, x: FloatArray) -> FloatArray:
+        """F(x)."""
+        if self.deviations is not None:
+            return self.deviations.sandwich(x)
+        raw = self.samples.sandwich(x)
+        return raw if self.noise.raw else raw - self.values[:, None] * x * self.values
+
+    @property
+    def no_noise(self) -> float:
+        """In units of the top mean curvature: an S_ms below it is rounding."""
+        return NO_NOISE**2 if self.deviations is not None else NO_NOISE
+
     def numerator(self, x: FloatArray) -> FloatArray:
         """D_ell(x)."""
-        mean_part = 1 / self.ell - (0.0 if self.noise.raw else self.noise.c2)
-        y = mean_part * self.values[:, None] * x * self.values[None, :]
-        return y + self.noise.c2 * self.samples.sandwich(x) if self.noise.c2 > 0 else y
+        y = self.values[:, None] * x * self.values / self.ell
+        return y + self.noise.c2 * self.spread(x) if self.noise.c2 > 0 else y
 
     def solve(self, shift: float = 0.0) -> tuple[float, FloatArray]:
         """The top eigenvalue of (D_ell, C + shift / 2) and its eigenvector, a matrix in the cone."""
         root = self.root(shift)
         start = np.eye(len(self.values)) / root  # the identity, in the interior of the cone
-        value, y = top_eigenpair(lambda x: root * self.numerator(root * x), start, floor=NO_NOISE)
+        value, y = top_eigenpair(lambda x: root * self.numerator(root * x), start, floor=self.no_noise)
         return value, root * y
 
     def top(self) -> tuple[float, FloatArray]:
         """S_ms and the Perron matrix in the eigenbasis, of trace 1."""
         value, x = self.solve()
-        return (self.scale * value if value > NO_NOISE else 0.0), (x + x.T) / (2 * np.trace(x))
+        return (self.scale * value if value > self.no_noise else 0.0), (x + x.T) / (2 * np.trace(x))
 
     def stable(self, sharpness: float, x: FloatArray) -> bool:
         """Whether it is proven that S_ms is below `sharpness`, in units of `scale`; x is close to the Perron matrix."""
@@ -156,7 +189,8 @@ def pencil(population: Population, noise: NoiseCoefficients, ell: float = 1) -> 
         )
     values, vectors = values[keep], np.ascontiguousarray(vectors[:, keep])
     scale = float(values[-1])
-    return Pencil(scale, values / scale, vectors, population.projected(vectors / np.sqrt(scale)), noise, ell)
+    projected = population.projected(vectors / np.sqrt(scale))
+    return Pencil(population, scale, values / scale, vectors, projected, noise, ell)
 
 
 def mean_eigenpairs(population: Population) -> tuple[FloatArray, FloatArray]:

@@ -20,11 +20,15 @@ ROUNDING = 8 * np.finfo(np.float64).eps
 
 @dataclass(frozen=True)
 class Population:
-    """Matrices A_i (n, r, c), or their factors A_i = left_i right_i' (n, r) and (n, c); the other one is None."""
+    """Matrices A_i (n, r, c), or their factors A_i = left_i right_i' (n, r) and (n, c); the other one is None.
+
+    source: what the factors were made of, with digits that they have rounded.
+    """
 
     matrices: FloatArray | None = None
     left: FloatArray | None = None
     right: FloatArray | None = None
+    source: FloatArray | None = None
 
     @classmethod
     def of(cls, matrices: FloatArray) -> Population:
@@ -37,10 +41,12 @@ class Population:
         row, column = np.divmod(abs(matrices).reshape(n, -1).argmax(axis=1), matrices.shape[2])
         index = np.arange(n)
         pivot = matrices[index, row, column]
-        left = matrices[index, :, column]
-        right = matrices[index, row] / np.where(pivot == 0, 1.0, pivot)[:, None]
+        root = np.sqrt(abs(pivot))  # shared by both factors: neither leaves the range of the other
+        divisor = np.where(pivot == 0, 1.0, root)[:, None]
+        left = matrices[index, :, column] / divisor
+        right = matrices[index, row] / divisor * np.sign(pivot)[:, None]
         error = abs(matrices - left[:, :, None] * right[:, None, :]).max(axis=(1, 2))
-        return cls(left=left, right=right) if (error <= ROUNDING * abs(pivot)).all() else cls(matrices)
+        return cls(left=left, right=right, source=matrices) if (error <= ROUNDING * abs(pivot)).all() else cls(matrices)
 
     @property
     def factored(self) -> bool:
@@ -91,8 +97,9 @@ class Population:
 
     def stacked(self) -> FloatArray:
         """A_i, shape (n, r, c)."""
-        if self.matrices is not None:
-            return self.matrices
+        known = self.matrices if self.matrices is not None else self.source
+        if known is not None:
+            return known
         assert self.left is not None
         assert self.right is not None
         return self.left[:, :, None] * self.right[:, None, :]

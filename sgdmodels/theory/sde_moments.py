@@ -21,7 +21,8 @@ from numpy.typing import ArrayLike
 from ..arguments import FloatArray, float_array, real
 from ..sampling import NoiseCoefficients
 from .population import Population
-from .stationary import checked_system, fixed_point
+from .second_moment import checked_noise, checked_system
+from .stationary import fixed_point
 
 DENSE_ORDER = 1000  # of the generator on symmetric matrices; d = 43
 
@@ -41,6 +42,7 @@ def sde_second_moment(
     True
     """
     a = checked_system(system)
+    checked_noise(noise)
     m = float_array("moment", moment, a.shape[1:])
     eta = real("step_size", step_size, open_low=True)
     duration = eta * real("time", time)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,6 +25,9 @@ from ..sampling import NoiseCoefficients
 from .momentum import MomentumMap, checked_momentum
 from .pencil import batch_noise, checked_micro_steps, hessian_population, pencil
 from .population import Population
+
+FAR_BEYOND = 1e50
+LARGEST_LOG = 709.0  # of a number that is not inf
 
 
 def second_moment_system(hessians: ArrayLike, centers: ArrayLike) -> FloatArray:
@@ -70,9 +74,9 @@ def second_moment_map(
     >>> round(float(half(np.diag([1.0, 1.0]))[0, 0]), 12)  # (0.9^2 + 2 * 0.05^2)^2
     0.664225
     """
-    population = Population.of(float_array("system", system, ("samples", "d+1", "d+1")))
+    population = Population.of(checked_system(system))
     mean = population.mean
-    micro = micro_noise(noise, micro_steps)
+    micro = micro_noise(checked_noise(noise), micro_steps)
     h = real("step_size", step_size) / micro_steps
     step = np.eye(len(mean)) - h * mean
     constant = np.zeros_like(mean)
@@ -87,6 +91,27 @@ def second_moment_map(
         return moment
 
     return advance
+
+
+def checked_system(system: Any) -> FloatArray:
+    """`system` as augmented matrices (n, d+1, d+1) whose last rows are zero."""
+    a = float_array("system", system, ("samples", "d+1", "d+1"))
+    if a.shape[1] != a.shape[2] or a.shape[1] < 2 or a[:, -1].any():
+        raise InvalidArgument(
+            f"system must have shape (samples, d+1, d+1) and zeros in the last rows, got shape {a.shape}; build it "
+            "with second_moment_system(hessians, centers)"
+        )
+    return a
+
+
+def checked_noise(noise: Any) -> NoiseCoefficients:
+    """`noise` if it is that of a sampling scheme."""
+    if not isinstance(noise, NoiseCoefficients):
+        raise InvalidArgument(
+            f"noise must be NoiseCoefficients, got {noise!r}; use sgdmodels.sampling.noise_coefficients(samples, "
+            "batch_size, sampling)"
+        )
+    return noise
 
 
 def covariance(name: str, value: ArrayLike, dim: int) -> FloatArray:
@@ -141,10 +166,20 @@ def second_moment_radius(
     """
     population = hessian_population(hessians)
     eta = real("step_size", step_size, open_low=True)
-    optimiser = checked_momentum(momentum, nesterov, ell)
-    noise = batch_noise(population, batch_size, sampling)
-    system = pencil(population, noise, checked_micro_steps("ell", ell))
+    micro_steps = checked_micro_steps("ell", ell)
+    optimiser = checked_momentum(momentum, nesterov, micro_steps)
+    system = pencil(population, batch_noise(population, batch_size, sampling), micro_steps)
     if optimiser is not None:
+        if eta * system.scale > FAR_BEYOND:
+            raise InvalidArgument(
+                f"step_size must not be more than {FAR_BEYOND:g} / lambda_max with momentum, got {eta:.6g} at "
+                f"lambda_max = {system.scale:.6g}; the radius there is infinite for all purposes"
+            )
         return MomentumMap(system, optimiser).growth_factor(eta * system.scale)
     growth = eta * system.growth(eta)
-    return math.exp(growth) if system.ell == math.inf else (1 + growth / system.ell) ** system.ell
+    if micro_steps < math.inf:
+        share = growth / micro_steps
+        if share <= -1:  # by rounding: the factor of a micro-step is not negative
+            return 0.0
+        growth = micro_steps * math.log1p(share)
+    return math.exp(growth) if growth < LARGEST_LOG else math.inf

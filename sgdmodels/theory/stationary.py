@@ -14,16 +14,15 @@ conjugate gradients solve it for every dimension. With equal Hessians,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arguments import FloatArray, float_array, real
+from ..arguments import FloatArray, real
 from ..errors import InvalidArgument, NotConverged
 from ..sampling import NoiseCoefficients
 from .pencil import checked_micro_steps, hessian_population, pencil
-from .second_moment import covariance
+from .second_moment import checked_noise, checked_system, covariance
 
 BACKWARD_ERROR = 1e-12  # what a solution must meet; refinement goes on to rounding
 SWEEPS = 4
@@ -59,7 +58,7 @@ def fixed_point(
     a = checked_system(system)
     eta = real("step_size", step_size, open_low=True)
     hessians = np.ascontiguousarray(a[:, :-1, :-1])
-    operator = pencil(hessian_population(hessians), noise, ell)
+    operator = pencil(hessian_population(hessians), checked_noise(noise), ell)
     if len(operator.values) < a.shape[1] - 1:
         raise InvalidArgument(
             f"system must have a positive definite mean Hessian, got {len(operator.values)} positive eigenvalues of "
@@ -86,17 +85,6 @@ def fixed_point(
     moment[:-1, :-1] = (spread + spread.T) / 2 + np.outer(centre, centre)
     moment[:-1, -1] = moment[-1, :-1] = centre
     return moment
-
-
-def checked_system(system: Any) -> FloatArray:
-    """`system` as augmented matrices (n, d+1, d+1) whose last rows are zero."""
-    a = float_array("system", system, ("samples", "d+1", "d+1"))
-    if a.shape[1] != a.shape[2] or a.shape[1] < 2 or a[:, -1].any():
-        raise InvalidArgument(
-            f"system must have shape (samples, d+1, d+1) and zeros in the last rows, got shape {a.shape}; build it "
-            "with second_moment_system(hessians, centers)"
-        )
-    return a
 
 
 def solve_positive(apply: Callable[[FloatArray], FloatArray], right: FloatArray) -> FloatArray:
