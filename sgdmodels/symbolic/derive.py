@@ -25,6 +25,7 @@ from .forms import (
     linear_unit,
     modified_equations,
     modified_sde,
+    momentum_responses,
     nesterov,
     noise_models,
     one_dimension,
@@ -48,7 +49,7 @@ CHAPTERS: dict[str, tuple[ModuleType, ...]] = {
     "Quadratics": (
         one_dimension, one_step, quadratic_sharpness, second_moments, affine_moments, stationary_laws,
     ),
-    "Momentum": (heavy_ball, nesterov),
+    "Momentum": (heavy_ball, nesterov, momentum_responses),
     "Many dimensions": (gaussian_population, high_dimension),
     "Models of SGD": (noise_models, diffusion_edges, modified_equations, modified_sde),
     "Diagonal networks": (diagonal_networks, diagonal_batches, diagonal_invariants, entropy_flow),
@@ -65,7 +66,7 @@ def contents() -> dict[str, dict[str, dict[str, Derivation]]]:
     """Chapter -> topic -> name of a form -> its derivation, none of them run.
 
     >>> list(contents()["Momentum"])
-    ['heavy_ball', 'nesterov']
+    ['heavy_ball', 'nesterov', 'momentum_responses']
     """
     book = {
         chapter: {

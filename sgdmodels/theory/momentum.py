@@ -19,10 +19,11 @@ and z exceeds the square of the noiseless factor. The edge is z = 1, where with 
 
 .. math:: G_{jk} = \frac{\eta^2(1-\beta^2)}{\beta(x-y)^2 + (1-\beta)^2[(1+\beta)(x+y) - xy]} \quad\text{(heavy ball)}
 
-and a ratio of polynomials for Nesterov. G is a positive definite kernel with positive entries, so the map preserves the
-cone and is symmetric in :math:`X/\sqrt G`. In one dimension this is the formula of the reference. The radius rises with
-the step size (heavy ball: G does, entry by entry and as a kernel; Nesterov: in all instances tested). Source: Andreyev
-et al. 2026 in one dimension; Krein and Rutman 1948.
+and a ratio of polynomials for Nesterov (`symbolic.derive("momentum_responses")`). For heavy ball 1/G is affine in
+:math:`1/\eta`: its edge is a linear eigenvalue problem. G is a positive definite kernel with positive entries, so the
+map preserves the cone and is symmetric in :math:`X/\sqrt G`. In one dimension this is the formula of the reference. The
+radius rises with the step size (heavy ball: G does, entry by entry and as a kernel; Nesterov: in all instances tested).
+Source: Andreyev et al. 2026 in one dimension; Krein and Rutman 1948.
 """
 
 from __future__ import annotations
