@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import sgdmodels as sm
-from sgdmodels.theory.epochs import epoch_max_step_size, epoch_mean_radius, epoch_radius
+from sgdmodels.theory.batch_steps import batch_steps
+from sgdmodels.theory.epochs import epoch_max_step_size, epoch_mean_radius, epoch_radius, epochs_of
 
 MOMENTA = ({}, {"momentum": 0.6}, {"momentum": 0.6, "nesterov": True})
 
@@ -183,9 +184,71 @@ def test_large_states_agree_with_small_ones() -> None:
         assert epoch_radius(copies, 0.4, 1, **momentum) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e-29, 1e200])
+def test_units_do_not_matter(scale: float) -> None:
+    h = np.array([[[1.0]], [[3.0]]])
+    assert epoch_max_step_size(h * scale, 1).step_size * scale == pytest.approx(4 / 3, rel=1e-9)
+    assert epoch_radius(h * scale, 0.5 / scale, 1) == pytest.approx(0.25, rel=1e-12)
+    h = random_hessians(3, n=3)
+    for momentum in MOMENTA:
+        edges = [epoch_max_step_size(x, 1, **momentum).step_size for x in (h, h * scale)]
+        assert edges[1] * scale == pytest.approx(edges[0], rel=1e-8)
+
+
+@pytest.mark.parametrize("momentum", MOMENTA)
+def test_huge_step_sizes_have_the_radius_of_their_largest_power(momentum: dict[str, float]) -> None:
+    """P is (eta gain)^K times the product of -h_i to a relative 1e-60; beyond the largest float it is inf."""
+    h = np.array([0.5, 1.0, 3.0, 2.0, 0.7])
+    gain = 1.6 if momentum.get("nesterov") else 1.0
+    size = float(h.prod()) ** (1 / 5)
+    matrices = np.ascontiguousarray(h[:, None, None])
+    for eta in (1e60, 1e150):
+        assert epoch_mean_radius(matrices, eta, 1, **momentum) == pytest.approx(eta * gain * size, rel=1e-9)
+        assert epoch_radius(matrices, eta, 1, **momentum) == pytest.approx((eta * gain * size) ** 2, rel=1e-9)
+    assert epoch_radius(matrices, 1e300, 1, **momentum) == math.inf
+    assert epoch_mean_radius(1e10 * matrices, 1e300, 1, **momentum) == math.inf
+
+
+def test_directions_without_positive_mean_curvature_do_not_count_at_the_edge() -> None:
+    h = np.array([np.diag([1.0, -1.0, 0.0]), np.diag([2.0, -1.0, 0.0])])
+    assert epoch_max_step_size(h, 1).step_size == pytest.approx(1.5, rel=1e-8)
+    assert epoch_radius(h, 0.1, 1) == pytest.approx(1.1**2, rel=1e-9)
+    small = np.array([np.diag([1e-11, -1.0]), np.diag([1.0005e-11, -1.0])])  # not the same in what is left
+    assert epoch_max_step_size(small, 1).step_size == pytest.approx(1e11 * (1 + 1 / 1.0005), rel=1e-8)
+
+
+def sampled_growth(h: np.ndarray, b: int, eta: float, permutations: int) -> float:
+    """Growth of second moments per epoch over the sampled permutations and their reverses, densely; beta = 0.9."""
+    steps_of = batch_steps(h, b, "epoch", 0.9)
+    order = epochs_of(steps_of, permutations, 0).order
+    total = 0.0
+    for epoch in (order, order[::-1]):
+        product = np.broadcast_to(np.eye(steps_of.state), (permutations, steps_of.state, steps_of.state))
+        for batches in epoch:
+            product = steps_of.matrices(batches, eta) @ product
+        total = total + sum(np.kron(p, p) for p in product) / (2 * permutations)
+    return float(abs(np.linalg.eigvals(total)).max())
+
+
+def test_momentum_and_slow_directions_are_decided() -> None:
+    """Curvatures over three decades; and dense Hessians, of which many modes decay alike: nothing converged there."""
+    a = np.random.default_rng(3).standard_normal((24, 7)) * np.logspace(0, -1.5, 7)
+    q = np.random.default_rng(0).standard_normal((60, 10, 10))
+    scales = np.logspace(0, -3, 10)
+    dense = np.ascontiguousarray(q @ q.transpose(0, 2, 1) * scales[:, None] * scales)
+    for h, b in ((a, 4), ((dense + dense.transpose(0, 2, 1)) / 2, 8)):
+        edge = epoch_max_step_size(h, b, momentum=0.9, permutations=10).step_size
+        assert sampled_growth(h, b, 0.999 * edge, 10) < 1 < sampled_growth(h, b, 1.001 * edge, 10)
+
+
 def test_what_cannot_be_used_is_an_error() -> None:
     h = random_hessians(9)
-    for bad, match in ((-h, "positive in every direction"), (0 * h, "all be zero")):
+    with pytest.raises(sm.errors.InvalidArgument, match="nesterov must be True or False"):
+        epoch_radius(h, 0.1, 1, momentum=0.5, nesterov="no")
+    for seed in (-1, "a", None):
+        with pytest.raises(sm.errors.InvalidArgument, match="seed"):
+            epoch_max_step_size(h, 1, seed=seed)
+    for bad, match in ((-h, "positive eigenvalue"), (0 * h, "all be zero")):
         with pytest.raises(sm.errors.InvalidArgument, match=match):
             epoch_max_step_size(bad, 1)
     with pytest.raises(sm.errors.InvalidArgument, match="nesterov"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -149,3 +150,52 @@ def test_a_million_outcomes_are_the_limit_and_ties_cost_nothing() -> None:
     assert weights @ values == pytest.approx(2, rel=1e-12)
     batch = BatchCurvature(ties, 300, "without_replacement")
     assert weights @ (values - 2) ** 2 == pytest.approx(batch.central[0], rel=1e-9)
+
+
+@pytest.mark.parametrize("p", [1e-6, 1e-12, 1e-15, 1e-18, 1e-300, 5e-324])
+def test_small_powers_approach_the_geometric_mean(p: float) -> None:
+    """|1 - 1.1| and |1 - 3.3|: r_p = r_0 (1 + p Var(log) / 2 + ...)."""
+    logs = np.log([0.1, 2.3])
+    expected = math.exp(logs.mean() + p * logs.var() / 2)
+    assert moment_radius([1.0, 3.0], 1.1, 1, p) == pytest.approx(expected, rel=1e-11)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-150, 1e150, 1e300])
+def test_units_do_not_matter(scale: float) -> None:
+    for p in (0, 0.5, 1, 2, 4, math.inf):
+        expected = moment_max_step_size([1.0, 3.0], 1, p)
+        assert moment_max_step_size(scale * np.array([1.0, 3.0]), 1, p) * scale == pytest.approx(expected, rel=1e-12)
+
+
+def test_huge_step_sizes_and_powers() -> None:
+    for p, size in ((0, math.sqrt(3)), (1, 2), (2, math.sqrt(5)), (4, 41**0.25), (math.inf, 3)):
+        assert moment_radius([1.0, 3.0], 1e200, 1, p) == pytest.approx(size * 1e200, rel=1e-12)
+        assert moment_radius([1.0, 3.0], 1.5e308, 1, p) == math.inf
+        assert moment_radius([1e200, 3e200], 1e200, 1, p) == math.inf
+    assert moment_radius([1.0, 3.0], 0.1, 1, 1e308) == pytest.approx(0.9, rel=1e-12)
+
+
+@pytest.mark.parametrize("sampling", SCHEMES)
+def test_large_laws_equal_counting(sampling: str) -> None:
+    """Two values, 150 of 400 samples are sharp, in batches of 180: exact fractions of binomial coefficients."""
+    n, sharp, b = 400, 150, 180
+    h = np.where(np.arange(n) < sharp, 3.0, 1.0)
+    values, weights = curvature_law(h, b, sampling)
+    if sampling == "without_replacement":
+        chances = {k: Fraction(math.comb(sharp, k) * math.comb(n - sharp, b - k), math.comb(n, b)) for k in range(151)}
+        expected = {1 + 2 * k / b: chance for k, chance in chances.items()}
+    elif sampling == "with_replacement":
+        q = Fraction(sharp, n)
+        expected = {1 + 2 * k / b: math.comb(b, k) * q**k * (1 - q) ** (b - k) for k in range(b + 1)}
+    else:
+        q, expected = Fraction(b, n), {}
+        for j in range(sharp + 1):
+            first = math.comb(sharp, j) * q**j * (1 - q) ** (sharp - j)
+            if first < 1e-14:
+                continue
+            for k in range(n - sharp + 1):
+                chance = float(first * math.comb(n - sharp, k) * q**k * (1 - q) ** (n - sharp - k))
+                expected[(3 * j + k) / b] = expected.get((3 * j + k) / b, 0.0) + chance
+    found = dict(zip(values.round(9).tolist(), weights.tolist(), strict=True))
+    for value, chance in expected.items():
+        assert found.get(round(value, 9), 0.0) == pytest.approx(float(chance), rel=1e-11, abs=1e-13)

@@ -16,10 +16,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import FloatArray, integer, one_of, real
+from ..arguments import FloatArray, integer, one_of
 from ..errors import InvalidArgument
 from ..sampling import SCHEMES
-from .pencil import RANK_TOLERANCE, hessian_population
+from .momentum import checked_momentum
+from .pencil import RANK_TOLERANCE, NoPositiveCurvature, hessian_population
 from .population import Population
 
 Indices = NDArray[np.intp]
@@ -91,7 +92,8 @@ class BatchSteps:
         if self.sampling == "bernoulli":
             return False
         first, second = self._padded
-        same = all(abs(a[:-1] - a[0]).max() <= SAME for a in (first, first if second is None else second))
+        arrays = (first,) if second is None else (first, second)  # signs and sizes of factors agree: see balanced()
+        same = all(abs(a[:-1] - a[0]).max() <= SAME * abs(a).max() for a in arrays)
         return same or (self.batch_size == self.samples and self.sampling != "with_replacement")
 
     def first_batch(self) -> BatchSteps:
@@ -106,21 +108,28 @@ class BatchSteps:
         first, second = self._padded
         return self.scale * (first[:-1, 0, 0] if second is None else first[:-1, 0] * second[:-1, 0])
 
-    def certain_start(self) -> float:
-        """A step size at which every batch contracts; a small one with momentum or with curvature of both signs.
-
-        Raises InvalidArgument where the mean Hessian is not positive definite in the directions that move.
-        """
-        low, high = float(self.values[0]), float(self.values[-1])
-        if low <= RANK_TOLERANCE * high:
-            raise InvalidArgument(
-                "hessians must have a mean that is positive in every direction that moves, got an eigenvalue of "
-                f"{self.scale * low:.3g}; there is no edge to look for"
+    def rising(self) -> BatchSteps:
+        """These steps in the directions of positive mean curvature; raises NoPositiveCurvature if there is none."""
+        keep = self.values > RANK_TOLERANCE * abs(self.values).max()
+        if not keep.any():
+            raise NoPositiveCurvature(
+                "hessians must have a mean with a positive eigenvalue, got a largest one of "
+                f"{self.scale * self.values[-1]:.3g}; there is no minimum to be stable at"
             )
+        if keep.all():
+            return self
+        return replace(self, population=self.population.projected(np.eye(self.dim)[:, keep]))
+
+    def certain_start(self) -> float:
+        """A step size at which every batch contracts; a small one with momentum or with curvature of both signs."""
         least, largest = self.extremes
         if least < -RANK_TOLERANCE:
             return CAREFUL * (1 - self.momentum) / (self.scale * max(largest, -least))
-        top = min(largest, high * self.samples / self.batch_size)  # b H_B is at most n times the mean
+        everything = float(self.values[-1]) * self.samples / self.batch_size  # b H_B is at most n times the mean,
+        if self.sampling == "bernoulli":
+            top = everything
+        else:  # and H_B an average; with replacement of one sample, perhaps
+            top = largest if self.sampling == "with_replacement" else min(largest, everything)
         if self.momentum > 0:
             return CAREFUL * (1 - self.momentum) / (self.scale * top)
         return 2 * NEARLY / (self.scale * top)
@@ -194,35 +203,56 @@ def batch_steps(
     hessians: ArrayLike, batch_size: int, sampling: str, momentum: float = 0.0, nesterov: bool = False
 ) -> BatchSteps:
     """Checked steps of batches of `hessians`, without the directions in the common kernel of all of them."""
-    population = hessian_population(hessians)
+    population, scale = balanced(hessian_population(hessians))
     b = integer("batch_size", batch_size, 1, population.samples, "(the number of samples)")
     one_of("sampling", sampling, SCHEMES)
-    beta = real("momentum", momentum, 0.0, 1.0)
-    if nesterov and beta == 0:
-        raise InvalidArgument("nesterov=True needs momentum > 0, got momentum=0.0; set momentum or drop nesterov")
-    moving, scale = moving_directions(population)
-    population = population.projected(moving / np.sqrt(scale))
+    optimiser = checked_momentum(momentum, nesterov)
+    beta, ahead = (0.0, False) if optimiser is None else (optimiser.beta, optimiser.nesterov)
+    population = population.projected(moving_directions(population))
     population = population.projected(np.linalg.eigh(population.mean)[1])
-    steps_of = BatchSteps(population, scale, b, sampling, beta, bool(nesterov))
+    steps_of = BatchSteps(population, scale, b, sampling, beta, ahead)
     flat = steps_of.values <= RANK_TOLERANCE * steps_of.values[-1]
     if flat.any() and steps_of.extremes[0] >= -RANK_TOLERANCE:  # flat on average is flat for all
         steps_of = replace(steps_of, population=population.projected(np.eye(len(flat))[:, ~flat]))
     return steps_of
 
 
-def moving_directions(population: Population) -> tuple[FloatArray, float]:
-    """An orthonormal basis (d, rank) of the span of the ranges of all matrices, and their largest Frobenius norm."""
+def balanced(population: Population) -> tuple[Population, float]:
+    """The population in units of its largest Frobenius norm, and that norm.
+
+    Factors become a_i and +- a_i, of equal size and of the sign that makes equal matrices have equal factors.
+    """
+    stored = population.matrices if population.matrices is not None else population.directions()
+    largest = float(abs(stored).max())
+    if largest == 0:
+        raise InvalidArgument("hessians must not all be zero; with them SGD never moves, at any step size")
+    stored = stored / largest
+    norm = float(np.sqrt((stored**2).reshape(len(stored), -1).sum(axis=1)).max())
+    with np.errstate(over="ignore"):
+        scale = float(np.float64(norm * largest) ** (1 if population.matrices is not None else 2))
+    if not 0 < scale < np.inf:
+        raise InvalidArgument(
+            f"hessians must be within the range of floating-point numbers, got a_i of size {largest:.3g} whose square "
+            "is not; use other units"
+        )
+    if population.matrices is not None:
+        return Population(stored / norm), scale
+    assert population.left is not None
+    assert population.right is not None
+    a = stored / norm
+    a = np.where((a @ a[0] < 0)[:, None], -a, a)
+    downhill = np.einsum("ni,ni->n", population.left, population.right) < 0
+    if population.left is population.right or not downhill.any():
+        return Population(left=a, right=a), scale
+    return Population(left=np.where(downhill[:, None], -a, a), right=a), scale
+
+
+def moving_directions(population: Population) -> FloatArray:
+    """An orthonormal basis (d, rank) of the span of the ranges of all matrices."""
     if population.matrices is not None:
         rows = population.matrices.reshape(-1, population.matrices.shape[2])
-        norms = np.sqrt((population.matrices**2).sum(axis=(1, 2)))
     else:
-        assert population.left is not None
         assert population.right is not None
-        rows = population.left * np.linalg.norm(population.right, axis=1)[:, None]
-        norms = np.linalg.norm(rows, axis=1)
-    scale = float(norms.max())
-    if scale == 0:
-        raise InvalidArgument("hessians must not all be zero; with them SGD never moves, at any step size")
-    triangle = np.linalg.qr(rows / scale, mode="r")
-    _, values, vectors = np.linalg.svd(triangle)
-    return np.ascontiguousarray(vectors[: len(values)][values > RANK_TOLERANCE * values[0]].T), scale
+        rows = population.right * np.linalg.norm(population.right, axis=1)[:, None]
+    _, values, vectors = np.linalg.svd(np.linalg.qr(rows, mode="r"))
+    return np.ascontiguousarray(vectors[: len(values)][values > RANK_TOLERANCE * values[0]].T)

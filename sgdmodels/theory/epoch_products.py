@@ -53,9 +53,9 @@ class ExactEpochs:
             before = {s: i for i, s in enumerate(sets)}
         return levels
 
-    def second_moment(self, step_size: float) -> Map:
-        """X -> E[P X P']."""
-        steps = self.steps_of.matrices(np.array(self.batches), step_size)
+    def second_moment(self, step_size: float, unit: float = 1.0) -> Map:
+        """X -> E[P X P'] for steps divided by `unit`."""
+        steps = self.steps_of.matrices(np.array(self.batches), step_size) / unit
 
         def apply(x: FloatArray) -> FloatArray:
             moments = x[None]
@@ -66,9 +66,9 @@ class ExactEpochs:
 
         return apply
 
-    def mean(self, step_size: float) -> FloatArray:
-        """E[P]."""
-        steps = self.steps_of.matrices(np.array(self.batches), step_size)
+    def mean(self, step_size: float, unit: float = 1.0) -> FloatArray:
+        """E[P] for steps divided by `unit`."""
+        steps = self.steps_of.matrices(np.array(self.batches), step_size) / unit
         moments = np.eye(self.steps_of.state)[None]
         for last, rest in self.levels:
             moments = np.matmul(steps[last], moments[rest]).mean(axis=1)
@@ -82,19 +82,19 @@ class SampledEpochs:
     steps_of: BatchSteps
     order: Indices
 
-    def products(self, step_size: float) -> FloatArray:
-        """P of each permutation."""
+    def products(self, step_size: float, unit: float = 1.0) -> FloatArray:
+        """P of each permutation, of steps divided by `unit`."""
         size = self.steps_of.state
         product = np.broadcast_to(np.eye(size), (self.order.shape[1], size, size))
         for batches in self.order:
-            product = self.steps_of.advance(product, batches, step_size)
+            product = self.steps_of.advance(product, batches, step_size) / unit
         return product
 
-    def second_moment(self, step_size: float) -> Map:
-        """X -> the mean of P X P' over permutations and their reverses."""
+    def second_moment(self, step_size: float, unit: float = 1.0) -> Map:
+        """X -> the mean of P X P' over permutations and their reverses, for steps divided by `unit`."""
         form = reversal_form(self.steps_of)
         inverse = np.linalg.inv(form)
-        forward = self.products(step_size)
+        forward = self.products(step_size, unit)
         m, size, _ = forward.shape
         columns = np.concatenate([forward, inverse @ forward.transpose(0, 2, 1) @ form])
         rows = np.ascontiguousarray(columns.transpose(0, 2, 1)).reshape(2 * m * size, size)
@@ -106,10 +106,10 @@ class SampledEpochs:
 
         return apply
 
-    def mean(self, step_size: float) -> FloatArray:
-        """E[P]."""
+    def mean(self, step_size: float, unit: float = 1.0) -> FloatArray:
+        """E[P] for steps divided by `unit`."""
         form = reversal_form(self.steps_of)
-        forward = self.products(step_size).mean(axis=0)
+        forward = self.products(step_size, unit).mean(axis=0)
         return (forward + np.linalg.solve(form, forward.T @ form)) / 2
 
     @property

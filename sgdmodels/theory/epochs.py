@@ -20,12 +20,17 @@ from numpy.typing import ArrayLike
 
 from ..arguments import FloatArray, integer, real
 from .batch_steps import BatchSteps, batch_steps
+from .edges import mean_square_edge
+from .epoch_momentum import MomentumEpochs
 from .epoch_products import ExactEpochs, SampledEpochs, affordable, reversal_form
 from .first_root import first_root
 from .perron import Map, top_eigenpair
-from .step_moments import cone_eigenpair, contracts
+from .random_products import product_growth, random_frame
+from .step_moments import cone_eigenpair
 
 PERMUTATIONS = 100
+IN_RANGE = 200.0  # decimal digits
+FRESH = 0.5  # of the edge of fresh batches: where the search starts with momentum
 SLOPE_STEP = 1e-3
 ACCURACY = 1e-9
 
@@ -53,15 +58,20 @@ def epoch_radius(
 
     `hessians` (n, d, d), or a_i (n, d) for :math:`H_i = a_ia_i^T`; directions in the common kernel of all of them are
     left out. Without `permutations`, all are used where they are few (about n <= 11 at batch size 1), and 100 random
-    ones otherwise. Raises InvalidArgument, NotConverged.
+    ones otherwise. inf beyond the largest float. Raises InvalidArgument, NotConverged.
 
     >>> round(epoch_radius([[[0.2]], [[1.8]]], 1.0, batch_size=1), 12)  # |(1 - 0.2)(1 - 1.8)|
     0.64
     """
     steps_of = batch_steps(hessians, batch_size, "epoch", momentum, nesterov)
     epochs = epochs_of(steps_of, permutations, seed)
-    moments = epochs.second_moment(real("step_size", step_size))
-    return float(radius(steps_of, moments)[0] ** (1 / epochs.steps_of.epoch_steps))
+    eta = real("step_size", step_size)
+    unit = typical_growth(epochs.steps_of, eta)
+    if unit == np.inf:
+        return np.inf
+    growth = radius(steps_of, epochs.second_moment(eta, unit))[0] ** (1 / epochs.steps_of.epoch_steps)
+    with np.errstate(over="ignore"):
+        return float(growth * np.float64(unit) ** 2)
 
 
 def epoch_mean_radius(
@@ -84,8 +94,12 @@ def epoch_mean_radius(
     """
     steps_of = batch_steps(hessians, batch_size, "epoch", momentum, nesterov)
     epochs = epochs_of(steps_of, permutations, seed)
-    values = np.linalg.eigvals(epochs.mean(real("step_size", step_size)))
-    return float(abs(values).max() ** (1 / epochs.steps_of.epoch_steps))
+    eta = real("step_size", step_size)
+    unit = typical_growth(epochs.steps_of, eta)
+    if unit == np.inf:
+        return np.inf
+    growth = abs(np.linalg.eigvals(epochs.mean(eta, unit))).max() ** (1 / epochs.steps_of.epoch_steps)
+    return float(growth * unit)
 
 
 def epoch_max_step_size(
@@ -99,19 +113,23 @@ def epoch_max_step_size(
 ) -> EpochEdge:
     """The first step size at which second moments of shuffled epochs stop shrinking; above it they may shrink again.
 
-    Arguments are those of `epoch_radius`; the mean Hessian must be positive definite in the directions that move. The
-    search starts where every batch contracts and climbs in strides of 4 %: an unstable window narrower than that can be
-    missed. `standard_error` is that of the choice of permutations, by first-order perturbation of the eigenvalue: with
-    fewer than about 100 it can be too small.
+    Arguments are those of `epoch_radius`; directions without positive mean curvature are left out. The search starts
+    where every batch contracts, with momentum at half the edge of fresh batches (lower if that is unstable), and climbs
+    in strides of 4 %: an unstable window below its start or narrower than that can be missed. `standard_error` is that
+    of the choice of permutations, by first-order perturbation of the eigenvalue: with fewer than about 100 it can be
+    too small.
 
     Raises InvalidArgument, NotConverged.
 
     >>> round(epoch_max_step_size([[[1.0]], [[2.0]]], batch_size=1).step_size, 9)  # 1/1 + 1/2
     1.5
     """
-    steps_of = batch_steps(hessians, batch_size, "epoch", momentum, nesterov)
-    start = steps_of.certain_start()
+    steps_of = batch_steps(hessians, batch_size, "epoch", momentum, nesterov).rising()
     epochs = epochs_of(steps_of, permutations, seed)
+    start = steps_of.certain_start()
+    if momentum > 0:
+        fresh = mean_square_edge(hessians, batch_size, momentum=momentum, nesterov=nesterov)
+        start = max(start, FRESH * fresh.step_size)
     step_size = first_root(lambda eta: excess(epochs, eta)[0], start)
     if isinstance(epochs, ExactEpochs) or epochs.single:
         return EpochEdge(step_size, 0.0, True)
@@ -124,13 +142,24 @@ def epoch_max_step_size(
 def epochs_of(steps_of: BatchSteps, permutations: int | None, seed: int) -> ExactEpochs | SampledEpochs:
     """All permutations, or some; one where the order does not matter."""
     count = PERMUTATIONS if permutations is None else integer("permutations", permutations, 2)
+    first = integer("seed", seed, 0)
     if steps_of.deterministic:
         return ExactEpochs(steps_of.first_batch())
     if steps_of.state == 1 and steps_of.batch_size == 1:
         return SampledEpochs(steps_of, np.arange(steps_of.samples)[:, None, None])
     if permutations is None and affordable(steps_of):
         return ExactEpochs(steps_of)
-    return SampledEpochs(steps_of, steps_of.epochs(np.random.default_rng(seed), count))
+    return SampledEpochs(steps_of, steps_of.epochs(np.random.default_rng(first), count))
+
+
+def typical_growth(steps_of: BatchSteps, step_size: float) -> float:
+    """1, or where an epoch could leave the range of floats, the growth of a product per step: a unit for steps."""
+    size = 1 + steps_of.scale * step_size
+    if 2 * steps_of.epoch_steps * np.log10(size) < IN_RANGE or not np.isfinite(size):
+        return 1.0 if np.isfinite(size) else np.inf
+    rng = np.random.default_rng(0)
+    growth = product_growth(steps_of, step_size, [random_frame(steps_of, 1, 1, rng)], steps_of.epoch_steps, rng)
+    return float(np.exp(growth.item())) if np.isfinite(growth.item()) else size
 
 
 def radius(steps_of: BatchSteps, moments: Map) -> tuple[float, FloatArray]:
@@ -142,17 +171,18 @@ def radius(steps_of: BatchSteps, moments: Map) -> tuple[float, FloatArray]:
 
 
 def excess(epochs: ExactEpochs | SampledEpochs, step_size: float) -> tuple[float, FloatArray]:
-    """A number with the sign of the radius minus 1 (in units of C without momentum), and the mode behind it.
+    """A number with the sign of the radius minus 1 (in units of C or of 1 - A), and the mode behind it.
 
     The mode X is scaled so that a change of <SXS, P X P'> is the change of the number.
     """
     steps_of, moments = epochs.steps_of, epochs.second_moment(step_size)
     if steps_of.momentum > 0:
-        if contracts(moments, steps_of.state):
+        problem = MomentumEpochs(steps_of, step_size, moments)
+        if problem.contracts():
             return -1.0, np.eye(steps_of.state)
-        value, mode = radius(steps_of, moments)
+        value, mode = problem.top()
         form = reversal_form(steps_of)
-        return value - 1, mode / np.sqrt(abs(np.vdot(form @ mode @ form, mode)))
+        return value - 1, mode / np.sqrt(abs(np.vdot(form @ mode @ form, mode - problem.noiseless(mode))))
     rates = steps_of.scale * step_size * steps_of.epoch_steps * steps_of.values
     decay = -np.expm1(-np.add.outer(rates, rates))
     root = 1 / np.sqrt(decay)

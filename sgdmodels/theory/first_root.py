@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 from ..errors import NotConverged
 
@@ -21,16 +22,17 @@ def first_root(excess: Callable[[float], float], start: float, accuracy: float =
     """
     from scipy.optimize import brentq
 
+    value = cache(excess)
     low = start
     for _ in range(MOST_HALVINGS):
-        if excess(low) < 0:
+        if value(low) < 0:
             break
         low /= 2
     else:
         raise NotConverged(f"no stable step size down to {low:.3g}")
     for _ in range(MOST_STRIDES):
         high = low * STRIDE
-        if excess(high) >= 0:
-            return float(brentq(excess, low, high, xtol=accuracy * low, rtol=accuracy))
+        if value(high) >= 0:
+            return float(brentq(value, low, high, xtol=accuracy * low, rtol=accuracy))
         low = high
     raise NotConverged(f"no unstable step size up to {low:.3g}")

@@ -7,9 +7,10 @@ Almost every run converges iff :math:`\gamma_1 < 0`. By Jensen's inequality :mat
 other way. The sum of all exponents is :math:`E\log|\det|` of a step, which bounds the largest from below: it is
 :math:`d\log\beta` for heavy ball, whatever the Hessians are.
 
-Exponents are averages of log R_jj over independent products, kept orthonormal by a QR factorisation a step; in one
-direction without momentum, and at the full batch, they are exact. Directions in the common kernel of all Hessians never
-move (their exponent is 0) and are left out, as in `mean_square_sharpness`. Source: Oseledets 1968; Benettin 1980.
+They are exact where all steps are the same and, without momentum, where the Hessians have a common eigenbasis (one
+direction, say). Else they are averages of log R_jj over independent products (`random_products`). Directions in the
+common kernel of all Hessians never move (their exponent is 0) and are left out, as in `mean_square_sharpness`.
+Source: Oseledets 1968; Benettin 1980.
 """
 
 from __future__ import annotations
@@ -22,22 +23,23 @@ from numpy.typing import ArrayLike
 
 from ..arguments import FloatArray, integer, real
 from ..errors import InvalidArgument, NotConverged
-from .batch_curvatures import curvature_law
 from .batch_steps import BatchSteps, batch_steps
 from .epoch_products import ExactEpochs, affordable
-from .moment_edges import log_factors
+from .exact_exponents import exact_exponents
+from .random_products import sampled_exponents
 from .step_moments import cone_eigenpair, log_determinant, step_second_moment
 
-BURN_IN = 4  # one step in so many more, at the start of each product, is not counted
-SINGULAR = 64 * np.finfo(np.float64).eps
+ROUNDED_AWAY = 1e-10  # Nesterov momentum below which the small exponents are lost to rounding
 
 
 @dataclass(frozen=True)
 class LyapunovExponents:
     """The largest exponents per step of SGD, `values` (count,), descending, and their `standard_errors` (0 if exact).
 
-    lower <= values[0] <= upper holds without error: Jensen's bound, and E log|det| / size of the state where it is
-    known without sampling (else -inf).
+    A standard error is that of the mean over products, widened by what shows that products were too short: the
+    difference between two starts, and the gap to a neighbouring exponent too close to be told apart. lower and upper
+    are certain bounds of the first exponent, which its estimate is clipped to: Jensen's (inf if unknown), and
+    E log|det| / size of the state where it is known without sampling (else -inf).
     """
 
     values: FloatArray
@@ -73,69 +75,35 @@ def lyapunov_exponents(
     eta = real("step_size", step_size)
     k = integer("count", count, 1, steps_of.state, "(the size of the state in the directions that move)")
     length, runs = integer("steps", steps, 1), integer("replicas", replicas, 2)
-    values, errors = exact_exponents(steps_of, eta, k) or sampled_exponents(steps_of, eta, k, length, runs, seed)
-    return LyapunovExponents(
-        values, errors, log_determinant(steps_of, eta) / steps_of.state, jensen_bound(steps_of, eta)
-    )
-
-
-def exact_exponents(steps_of: BatchSteps, step_size: float, count: int) -> tuple[FloatArray, FloatArray] | None:
-    """Those of a step that is always the same, or of one direction; None where neither holds or it takes too long."""
-    if steps_of.deterministic:
-        batch = np.arange(steps_of.batch_size)[None]
-        sizes = np.sort(abs(np.linalg.eigvals(steps_of.matrices(batch, step_size)[0])))[::-1][:count]
-        with np.errstate(divide="ignore"):
-            return np.log(np.where(sizes <= SINGULAR, 0.0, sizes)), np.zeros(count)
-    if steps_of.state > 1:
-        return None
-    try:
-        values, weights = curvature_law(steps_of.curvatures(), steps_of.batch_size, steps_of.sampling)
-    except InvalidArgument:  # too many batches
-        return None
-    return np.array([weights @ log_factors(values, step_size)]), np.zeros(1)
-
-
-def sampled_exponents(
-    steps_of: BatchSteps, step_size: float, count: int, steps: int, replicas: int, seed: int
-) -> tuple[FloatArray, FloatArray]:
-    """Means over independent products and their standard errors."""
-    growth = product_growth(steps_of, step_size, count, steps, replicas, np.random.default_rng(seed))
-    mean = growth.mean(axis=0)
-    alive = np.isfinite(mean)
-    errors = np.zeros(count)
-    errors[alive] = growth[:, alive].std(axis=0, ddof=1) / math.sqrt(replicas)
-    order = np.argsort(-mean, kind="stable")
-    return mean[order], errors[order]
-
-
-def product_growth(
-    steps_of: BatchSteps, step_size: float, count: int, steps: int, replicas: int, rng: np.random.Generator
-) -> FloatArray:
-    """(replicas, count): log R_jj per step of independent random products, whole epochs where there are any."""
-    unit = steps_of.epoch_steps if steps_of.sampling == "epoch" else 1
-    counted, first = (unit * math.ceil(length / unit) for length in (steps, steps / BURN_IN))
-    frame = np.linalg.qr(rng.standard_normal((replicas, steps_of.state, count)))[0]
-    total = np.zeros((replicas, count))
-    zero = SINGULAR * (1 + steps_of.scale * step_size)
-    for t, batches in enumerate(steps_of.draws(rng, replicas, first + counted)):
-        frame, triangle = np.linalg.qr(steps_of.advance(frame, batches, step_size))
-        if t >= first:
-            size = abs(np.diagonal(triangle, axis1=1, axis2=2))
-            with np.errstate(divide="ignore"):
-                total += np.log(np.where(size <= zero, 0.0, size))
-    return total / counted
+    start = integer("seed", seed, 0)
+    if not math.isfinite(steps_of.scale * eta):
+        raise InvalidArgument(f"step_size times the Hessians must be a finite number, got step_size={eta}")
+    lower, upper = log_determinant(steps_of, eta) / steps_of.state, jensen_bound(steps_of, eta)
+    exact = exact_exponents(steps_of, eta)
+    if exact is not None:
+        return LyapunovExponents(exact[:k], np.zeros(k), lower, upper)
+    if k > steps_of.dim and steps_of.nesterov and steps_of.momentum < ROUNDED_AWAY:
+        raise InvalidArgument(
+            f"count must be at most {steps_of.dim} with a Nesterov momentum of {momentum}: rounding swallows the other "
+            "exponents; their sum is known, see lower"
+        )
+    values, errors = sampled_exponents(steps_of, eta, k, length, runs, start)
+    values = np.minimum(values, upper)
+    values[0] = max(values[0], lower)
+    return LyapunovExponents(values, errors, lower, upper)
 
 
 def jensen_bound(steps_of: BatchSteps, step_size: float) -> float:
     """Half the log of the growth factor of second moments; inf where it is not found (long epochs, no convergence)."""
+    unit = max(1.0, steps_of.scale * step_size)  # keeps squares of large step sizes in range
     length = 1
-    moments = step_second_moment(steps_of, step_size)
+    moments = step_second_moment(steps_of, step_size, unit)
     if steps_of.sampling == "epoch" and not steps_of.deterministic:
         if not affordable(steps_of):
             return math.inf
-        length, moments = steps_of.epoch_steps, ExactEpochs(steps_of).second_moment(step_size)
+        length, moments = steps_of.epoch_steps, ExactEpochs(steps_of).second_moment(step_size, unit)
     try:
         radius = cone_eigenpair(moments, steps_of.state)[0]
     except NotConverged:
         return math.inf
-    return math.log(radius) / (2 * length) if radius > 0 else -math.inf
+    return math.log(unit) + math.log(radius) / (2 * length) if radius > 0 else -math.inf

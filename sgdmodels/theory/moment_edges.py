@@ -32,15 +32,17 @@ ROUNDING = 4 * np.finfo(np.float64).eps
 CLOSE = {"xtol": 1e-300, "rtol": ROUNDING}
 BISECTIONS = 200
 LOWEST = -745.0  # the log of the smallest float, in place of the one of 0 at a pole
+SMALLEST_POWER = 1e-200  # a smaller one gives the same numbers as 0
 
 
 @dataclass(frozen=True)
 class BatchCurvature:
-    """The curvature h_B of a batch of checked `curvatures`."""
+    """The curvature h_B of a batch of checked `curvatures`, in units of `scale`, their largest size."""
 
     curvatures: FloatArray
     batch_size: int
     sampling: str
+    scale: float = 1.0
 
     @property
     def mean(self) -> float:
@@ -71,11 +73,13 @@ class BatchCurvature:
     def log_radius(self, step_size: float, p: float) -> float:
         """log r_p."""
         if p in (2, 4):
-            u, eta = 1 - step_size * self.mean, step_size
+            unit = max(1.0, step_size)  # keeps powers of large step sizes in range
+            u, eta = (1 - step_size * self.mean) / unit, step_size / unit
             second, third, fourth = self.central
             if p == 2:
-                return 0.5 * log(u**2 + eta**2 * second)
-            return 0.25 * log(u**4 + 6 * (u * eta) ** 2 * second - 4 * u * eta**3 * third + eta**4 * fourth)
+                return math.log(unit) + 0.5 * log(u**2 + eta**2 * second)
+            moment = u**4 + 6 * (u * eta) ** 2 * second - 4 * u * eta**3 * third + eta**4 * fourth
+            return math.log(unit) + 0.25 * log(moment)
         values, weights = self.law
         logs = log_factors(values, step_size)
         if p == 0:
@@ -83,7 +87,8 @@ class BatchCurvature:
         top = float(logs.max())
         if p == math.inf or top == -math.inf:
             return top
-        return top + log(float(weights @ np.exp(p * (logs - top)))) / p
+        with np.errstate(over="ignore"):  # huge p: all but the largest are nothing
+            return top + math.log1p(float(weights @ np.expm1(p * (logs - top)))) / p
 
 
 def moment_radius(
@@ -94,13 +99,18 @@ def moment_radius(
     `curvatures` (n,) of any sign with a positive mean; p >= 0, math.inf too. All but p = 2 and 4 enumerate the batches.
     ``"epoch"`` is exact for batch_size 1 and n (an epoch is then one product, whatever p) and for p = 0.
 
-    Raises InvalidArgument for bad input, for more than a million batches, and for other epochs.
+    inf beyond the largest float. Raises InvalidArgument for bad input, for more than a million batches, and for other
+    epochs.
 
     >>> [round(moment_radius([1.0, 3.0], 0.5, 1, p), 12) for p in (1, 2, math.inf)]  # both factors are 1/2 in size
     [0.5, 0.5, 0.5]
     """
     batch, power = checked(curvatures, batch_size, p, sampling)
-    return math.exp(batch.log_radius(real("step_size", step_size), power))
+    step = batch.scale * real("step_size", step_size)
+    if step == math.inf:
+        return math.inf
+    with np.errstate(over="ignore"):
+        return float(np.exp(batch.log_radius(step, power)))
 
 
 def moment_max_step_size(
@@ -120,10 +130,12 @@ def moment_max_step_size(
     batch, power = checked(curvatures, batch_size, p, sampling)
     if power == math.inf:
         values = batch.law[0]
-        return 2 / float(values[-1]) if values[0] >= 0 else 0.0
+        return 2 / float(values[-1]) / batch.scale if values[0] >= 0 else 0.0
     if power == 2:
-        return 2 * batch.mean / (batch.mean**2 + batch.central[0])
-    return convex_edge(batch, power) if power >= 1 else first_crossing(*batch.law, power, convex_edge(batch, 1.0))
+        return 2 * batch.mean / (batch.mean**2 + batch.central[0]) / batch.scale
+    if power >= 1:
+        return convex_edge(batch, power) / batch.scale
+    return first_crossing(*batch.law, power, convex_edge(batch, 1.0)) / batch.scale
 
 
 def checked(curvatures: ArrayLike, batch_size: int, p: float, sampling: str) -> tuple[BatchCurvature, float]:
@@ -133,9 +145,12 @@ def checked(curvatures: ArrayLike, batch_size: int, p: float, sampling: str) -> 
     b = integer("batch_size", batch_size, 1, n, "(the number of samples)")
     one_of("sampling", sampling, SCHEMES)
     power = math.inf if isinstance(p, float) and p == math.inf else real("p", p)
-    if h.mean() <= ROUNDING * abs(h).max():
+    power = 0.0 if power < SMALLEST_POWER else power
+    scale = float(abs(h).max()) or 1.0
+    h = h / scale
+    if h.mean() <= ROUNDING:
         raise InvalidArgument(
-            f"curvatures must have a positive mean, got {h.mean():.3g}; there is no minimum to be stable at"
+            f"curvatures must have a positive mean, got {scale * h.mean():.3g}; there is no minimum to be stable at"
         )
     if sampling == "epoch":
         if 1 < b < n and power != 0:
@@ -145,7 +160,7 @@ def checked(curvatures: ArrayLike, batch_size: int, p: float, sampling: str) -> 
             )
         power = 0.0 if b == 1 else power  # the product over an epoch does not depend on the order
         sampling = "without_replacement"
-    return BatchCurvature(h, b, sampling), power
+    return BatchCurvature(h, b, sampling, scale), power
 
 
 def subset_fourth_moment(n: int, b: int, m2: float, m4: float) -> float:

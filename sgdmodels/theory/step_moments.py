@@ -21,8 +21,7 @@ from .batch_steps import BatchSteps, Indices, present
 from .perron import Map
 
 DENSE_STATE, SLOW_DENSE_STATE = 12, 40
-RESTARTS, ACCURACY = 30, 1e-10
-PRODUCTS = 30
+BASES, ACCURACY = ((24, 12), (120, 30)), 1e-10  # sizes of Krylov bases and their restarts
 MOST_BATCHES = 2000
 
 
@@ -41,15 +40,18 @@ def cone_eigenpair(apply: Map, size: int) -> tuple[float, FloatArray]:
 
     operator = LinearOperator((size**2, size**2), matvec=product, dtype=np.float64)
     start = np.eye(size).ravel()
-    try:
-        values, vectors = eigs(operator, 2, which="LM", v0=start, ncv=24, maxiter=RESTARTS, tol=ACCURACY)
-    except ArpackNoConvergence:  # with momentum and little noise, many modes decay alike
-        if size <= SLOW_DENSE_STATE:
-            return dense_eigenpair(apply, size)
+    for basis, restarts in BASES:
+        try:
+            values, vectors = eigs(operator, 2, which="LM", v0=start, ncv=basis, maxiter=restarts, tol=ACCURACY)
+            break
+        except ArpackNoConvergence:  # with momentum and little noise, many modes decay alike
+            if size <= SLOW_DENSE_STATE:
+                return dense_eigenpair(apply, size)
+    else:
         raise NotConverged(
             f"the growth factor of second moments of a state of size {size} did not converge; are the Hessians badly "
             "scaled?"
-        ) from None
+        )
     best = perron_index(values)
     mode = vectors[:, best].real.reshape(size, size)
     return float(abs(values[best])), (mode + mode.T) / 2
@@ -62,16 +64,6 @@ def dense_eigenpair(apply: Map, size: int) -> tuple[float, FloatArray]:
     mode = np.zeros((size, size))
     mode[np.triu_indices(size)] = vectors[:, best].real
     return float(abs(values[best])), mode + mode.T - np.diag(np.diagonal(mode))
-
-
-def contracts(apply: Map, size: int) -> bool:
-    """Whether a few products prove that the spectral radius is below 1: it is at most |apply^k(I)|^(1/k)."""
-    x = np.eye(size)
-    for _ in range(PRODUCTS):
-        x = apply(x)
-        if np.linalg.norm(x, 2) < 1:
-            return True
-    return False
 
 
 def perron_index(values: NDArray[np.complex128]) -> int:
@@ -101,14 +93,22 @@ def step_blocks(steps_of: BatchSteps, step_size: float) -> tuple[FloatArray, Flo
     return np.array([[1.0, -beta], [0.0, beta]]), np.array([-eta, eta])
 
 
-def step_second_moment(steps_of: BatchSteps, step_size: float) -> Map:
-    """X -> E[M_B X M_B'] of one batch; "epoch" as "without_replacement"."""
+def mean_step(steps_of: BatchSteps, step_size: float) -> FloatArray:
+    """E[M_B], (state, state)."""
+    d = steps_of.dim
+    constant, u = step_blocks(steps_of, step_size)
+    step: FloatArray = np.kron(constant, np.eye(d)).astype(np.float64)
+    step[:, :d] += np.kron(u[:, None], steps_of.population.mean)
+    return step
+
+
+def step_second_moment(steps_of: BatchSteps, step_size: float, unit: float = 1.0) -> Map:
+    """X -> E[M_B X M_B'] / unit^2 of one batch; "epoch" as "without_replacement"."""
     population, d = steps_of.population, steps_of.dim
     noise = noise_coefficients(steps_of.samples, steps_of.batch_size, steps_of.sampling)
-    constant, u = step_blocks(steps_of, step_size)
+    u = step_blocks(steps_of, step_size)[1] / unit
     mean = population.mean
-    step = np.kron(constant, np.eye(d))
-    step[:, :d] += np.kron(u[:, None], mean)
+    step = mean_step(steps_of, step_size) / unit
 
     def apply(x: FloatArray) -> FloatArray:
         part = x[:d, :d]
