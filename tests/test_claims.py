@@ -9,20 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import sgdmodels as sm
 from sgdmodels.testing import Point
 from sgdmodels.testing.claim import Claim
-from sgdmodels.testing.claims import FALSE, PROVABLE, curvatures, mean_square, models_of_sgd, one_step, symmetries
+from sgdmodels.testing.claims import FALSE, PROVABLE
 
 from .enumeration import all_batches, batch_sums, expectations
 
 
 @pytest.mark.parametrize("claim", PROVABLE, ids=lambda claim: claim.name)
-def test_provable_claims_survive(claim: Claim[Any]) -> None:
-    survived = claim.test()
+def test_provable_claims_survive_where_they_could_fail(claim: Claim[Any]) -> None:
+    survived = claim.test(settings(max_examples=2 * settings().max_examples))
     assert survived.points >= 10
-    assert survived.smallest_margin >= -claim.tolerance
+    assert survived.vacuous < 0.5 * survived.points
 
 
 def batches(point: Point, size: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -105,8 +107,8 @@ def one(point: Point) -> float:
     return 1.0
 
 
-def two(point: Point) -> float:
-    return 2.0
+def two_over_step(point: Point) -> float:
+    return 2 / point.step_size
 
 
 def sharpest(point: Point) -> float:
@@ -191,14 +193,14 @@ TRUTH: dict[str, tuple[Any, ...]] = {
     "tr E[H_B^2] / tr Hbar <= S_ms, any sign": (trace_ratio, edge_sharpness),
     "S_ms <= max lambda_max(H_B), any sign": (edge_sharpness, sharpest),
     "b = 1: max lambda_max(H_i) <= S_ms": (sharpest, edge_sharpness),
-    "BS_R < 2/eta implies S_ms <= 2/eta": (TIMES_EDGE, two, step_times(RATIO), 2),
-    "S_ms < 2/eta implies BS_R <= 2/eta": (step_times(RATIO), two, TIMES_EDGE, 2),
+    "BS_R < 2/eta implies S_ms <= 2/eta": (edge_sharpness, two_over_step, step_times(RATIO), 2),
+    "S_ms < 2/eta implies BS_R <= 2/eta": (RATIO, two_over_step, TIMES_EDGE, 2),
     "BS_R < 2/eta implies E L(theta+) <= L(theta)": (loss_after, loss_before, step_times(RATIO), 2),
     "S_ms < 2/eta implies E L(theta+) <= L(theta)": (loss_after, loss_before, TIMES_EDGE, 2),
     "S_ms < 2/eta implies E|x+|^2 <= |x|^2": (distance_after, distance_before, TIMES_EDGE, 2),
     "BS_E < 2/eta implies E|x+|^2 <= |x|^2": (distance_after, distance_before, step_times(MEAN_RATIO), 2),
-    "lambda_max < 2/eta implies S_ms <= 2/eta": (TIMES_EDGE, two, step_times(sharpness), 2),
-    "E log|1 - eta h_B| < 0 implies S_ms <= 2/eta": (TIMES_EDGE, two, log_growth, 0),
+    "lambda_max < 2/eta implies S_ms <= 2/eta": (edge_sharpness, two_over_step, step_times(sharpness), 2),
+    "E log|1 - eta h_B| < 0 implies S_ms <= 2/eta": (edge_sharpness, two_over_step, log_growth, 0),
     "epochs of shuffled samples have the edge of independent batches": (over_epoch, one),
     "edge of independent batches <= edge of shuffled epochs": (
         lambda point: 2 / edge_sharpness(replace(point, sampling="without_replacement")), shuffled_edge,
@@ -238,6 +240,34 @@ def test_counterexamples_lie_in_the_class_of_the_claim(claim: Claim[Point]) -> N
         assert np.linalg.eigvalsh(point.hessians).min() >= -1e-12
     if "share a minimum" in said:
         assert not point.model.sample_gradients(np.zeros(point.model.dim)).any()
+    if "ndependent batches" in said or claim.kind == "almost sure":
+        assert point.sampling != "epoch"
+
+
+@pytest.mark.parametrize("claim", FALSE, ids=lambda claim: claim.name)
+def test_step_sizes_of_counterexamples_are_short(claim: Claim[Point]) -> None:
+    assert claim.counterexample is not None
+    step_size = claim.counterexample.step_size
+    assert step_size is None or len(repr(step_size)) <= 5
+
+
+@pytest.mark.parametrize("claim", PROVABLE, ids=lambda claim: claim.name)
+@settings(max_examples=20)
+@given(data=st.data())
+def test_cases_are_code_and_batches_independent_where_s_ms_is_an_edge(claim: Claim[Any], data: st.DataObject) -> None:
+    case = data.draw(claim.region())
+    point = case[0] if isinstance(case, tuple) else case
+    assert repr(eval(repr(case), {"sm": sm, "Point": Point})) == repr(case)  # all digits, also of arrays
+    if claim.kind in ("mean-square", "mean", "almost sure", "stationary"):
+        assert point.sampling != "epoch" or point.batch_size == point.model.samples
+
+
+def test_an_edge_claim_compares_what_its_formula_says() -> None:
+    claim = next(claim for claim in FALSE if claim.name == "S_ms < 2/eta implies BS_R <= 2/eta")
+    point = claim.counterexample
+    assert point is not None
+    assert claim.sides(point)[1] == 2 / point.eta
+    assert claim.sides(point)[0] == pytest.approx(RATIO(point), rel=1e-9)
 
 
 @pytest.mark.parametrize("claim", [*PROVABLE, *FALSE], ids=lambda claim: claim.name)
@@ -253,41 +283,3 @@ def test_names_tell_claims_apart() -> None:
     names = [claim.name for claim in (*PROVABLE, *FALSE)]
     assert len(set(names)) == len(names)
     assert set(TRUTH) == {claim.name for claim in FALSE}
-
-
-UNSHRUNK = (Phase.generate, Phase.target)  # any violation will do
-MUTANTS = (
-    curvatures.GNI, curvatures.FULL_BATCH, curvatures.TRACE, mean_square.FULL, one_step.SAME_BATCH, one_step.FULL_LOSS,
-    models_of_sgd.INVARIANT, models_of_sgd.MIRROR, models_of_sgd.NOISY, models_of_sgd.STATIONARY, symmetries.ROTATION,
-    symmetries.DUPLICATES,
-)  # fmt: skip
-STRICT = (
-    curvatures.IAS, curvatures.MINIBATCH_ABOVE, curvatures.MINIBATCH_DECREASES, curvatures.SQUARE_DECREASES,
-    mean_square.LOWER, mean_square.TRACE, mean_square.FALLS, mean_square.SAMPLES, mean_square.CRITICAL,
-    one_step.CATAPULT_R, one_step.LOSS_RATIO, one_step.DISTANCE,
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("claim", MUTANTS, ids=lambda claim: claim.name)
-def test_identities_with_a_wrong_factor_are_refuted(claim: Claim[Any]) -> None:
-    def one_percent_more(point: Any) -> tuple[Any, ...]:
-        left, right, *scale = claim.sides(point)
-        return 1.01 * np.asarray(left), right, *scale
-
-    assert replace(claim, sides=one_percent_more).attack(settings(phases=UNSHRUNK)) is not None
-
-
-@pytest.mark.parametrize("claim", STRICT, ids=lambda claim: claim.name)
-def test_inequalities_with_their_sides_swapped_are_refuted(claim: Claim[Any]) -> None:
-    def swapped(point: Any) -> tuple[Any, ...]:
-        left, right, *scale = claim.sides(point)
-        return right, left, *scale
-
-    assert replace(claim, sides=swapped).attack(settings(phases=UNSHRUNK)) is not None
-
-
-def test_attack_finds_again_what_is_stored() -> None:
-    claim = next(claim for claim in FALSE if claim.name == "lambda_max <= BS_R")
-    found = claim.attack(settings(max_examples=300))
-    assert found is not None
-    assert RATIO(found) < sharpness(found)

@@ -12,11 +12,14 @@ import pytest
 import sgdmodels as sm
 from sgdmodels.arguments import FloatArray
 from sgdmodels.dynamics import Declaration, Plan
+from sgdmodels.kernels.compile import inline
+from sgdmodels.models.least_squares import KERNELS as LINEAR_KERNELS
 from sgdmodels.models.linear_network import KERNELS as NETWORK_KERNELS
 from sgdmodels.models.sharpening_least_squares import KERNELS as SHARPENING_KERNELS
 from sgdmodels.testing import check_dynamics, check_metric, check_model
 from sgdmodels.testing.derivatives import jacobian
 
+add_hvp = LINEAR_KERNELS.add_hvp
 X, Y = np.array([[1.0, 0.5], [-0.3, 2.0], [1.2, -1.0]]), np.array([1.0, -1.0, 0.5])
 
 
@@ -32,6 +35,15 @@ def test_finite_differences_know_their_error() -> None:
         assert abs(value[0, 0] - 20 * np.exp(20 * t)) <= 20 * error[0, 0] <= 1e-5 * 20 * np.exp(20 * t)
     value, error = jacobian(lambda theta: 1e6 + theta**2, np.array([1.0]))
     assert abs(value[0, 0] - 2) <= error[0, 0] < 1e-5
+
+
+def test_finite_differences_stay_where_the_function_is_finite() -> None:
+    """log(w) at 0.05 has no value at w - 0.1; where there is no step at all, the error says so."""
+    value, error = jacobian(np.log, np.array([0.05]))
+    assert abs(value[0, 0] - 20) <= 20 * error[0, 0] <= 1e-6
+    here = np.array([0.05])
+    _, error = jacobian(lambda theta: np.where(theta == here, 1.0, np.nan), here)
+    assert np.isinf(error).all()
 
 
 # losses
@@ -113,7 +125,33 @@ class Infinite(sm.models.LeastSquares):
         return super().sample_losses(theta) + np.array([0.0, np.inf, 0.0])
 
 
+@inline
+def add_too_much(parts, vector, index, weight, count, scale, inputs, targets, constants, work, out):  # type: ignore[no-untyped-def]
+    larger = scale
+    if count > 1:
+        larger = 1.5 * scale
+    add_hvp(parts, vector, index, weight, count, larger, inputs, targets, constants, work, out)
+
+
+class WrongForBatches(sm.models.LeastSquares):
+    """Hessian-vector products of batches of more than one sample."""
+
+    @property
+    def kernels(self) -> Any:
+        return replace(LINEAR_KERNELS, add_hvp=add_too_much)
+
+
+class OnlyAtThePoint(sm.models.LeastSquares):
+    """Losses that are nowhere finite but at points seen before their neighbours."""
+
+    def sample_losses(self, theta: Any) -> FloatArray:
+        value = super().sample_losses(theta)
+        self.__dict__.setdefault("first", np.array(theta))
+        return value if np.array_equal(np.asarray(theta), self.first) else value * np.nan
+
+
 MUTANTS: dict[type[sm.models.LeastSquares], str] = {
+    WrongForBatches: "minibatch_lambda_max is .* but that of sample_hessians is .* for all batches of 2",
     OffByOnePercent: r"sample_gradients\[\d, 1\] is \S+, but the derivative of sample_losses by finite differences",
     WrongHessian: r"sample_hessians\[\d, 0, 1\] is \S+, but the derivative of sample_gradients by finite differences",
     OtherKernel: r"gradient\[\d\] is \S+, but the mean of sample_gradients\[\d\] is \S+, at theta = \[",
@@ -132,6 +170,15 @@ MUTANTS: dict[type[sm.models.LeastSquares], str] = {
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_a_broken_loss_is_found_and_its_defect_named(mutant: type[sm.models.LeastSquares]) -> None:
     fails(MUTANTS[mutant], check_model, mutant(X, Y))
+
+
+def test_losses_that_no_difference_can_be_taken_of_are_not_passed_over() -> None:
+    pattern = "sample_gradients cannot be compared with differences of sample_losses, .* pass theta= where"
+    fails(pattern, check_model, OnlyAtThePoint(X, Y), np.array([0.1, 0.2]))
+
+
+def test_a_loss_is_checked_close_to_the_end_of_its_domain() -> None:
+    check_model(sm.SymbolicModel("log(w) + x*w", parameters={"w": ()}, data={"x": [1.0, 2.0]}), [0.05])
 
 
 def test_a_broken_mean_loss_kernel_is_found() -> None:
@@ -261,7 +308,73 @@ class TooShort(sm.GD):
         return replace(super().plan(samples), advance=short)
 
 
+@dataclass(frozen=True)
+class HalfStep(sm.SGD):
+    def plan(self, samples: int) -> Plan:
+        plan = super().plan(samples)
+        return replace(plan, step_sizes=0.5 * plan.step_sizes)
+
+
+@dataclass(frozen=True)
+class LargerBatch(sm.SGD):
+    def plan(self, samples: int) -> Plan:
+        return sm.SGD(self.step_size, 3).plan(samples)
+
+
+@dataclass(frozen=True)
+class SmallMomentum(sm.SGD):
+    def plan(self, samples: int) -> Plan:
+        return sm.SGD(self.step_size, self.batch_size, self.sampling, 0.5, self.nesterov).plan(samples)
+
+
+@dataclass(frozen=True)
+class FreshBatches(sm.SGD):
+    """Batches of an epoch drawn afresh each step."""
+
+    def plan(self, samples: int) -> Plan:
+        nesterov = self.nesterov
+        return sm.SGD(self.step_size, self.batch_size, momentum=self.momentum, nesterov=nesterov).plan(samples)
+
+
+@dataclass(frozen=True)
+class LateSchedule(sm.SGD):
+    """A schedule of which only the first entry is in force."""
+
+    def plan(self, samples: int) -> Plan:
+        plan = super().plan(samples)
+        return replace(plan, step_sizes=np.full_like(plan.step_sizes, plan.step_sizes[0]))
+
+
+@dataclass(frozen=True)
+class WeakDrift(sm.GD):
+    """A flow to first order, it says, whose drift is 5 % too weak."""
+
+    @property
+    def declaration(self) -> Declaration:
+        return replace(super().declaration, preserves=r"mean to order $\eta$")
+
+    def plan(self, samples: int) -> Plan:
+        def weak(model: Any, theta: FloatArray, memory: FloatArray, steps: int, step_size: float, _: int) -> None:
+            theta -= 0.95 * step_size * steps * model.gradient(theta)
+
+        return replace(super().plan(samples), advance=weak)
+
+
+MOMENTUM = "step 1 / step_size of one sample.* that of momentum=0.9, nesterov="
+EPOCH = 'sampling is "epoch": the mean of the 3 batch gradients of epoch 0.* do not take every sample once'
+
 BROKEN: dict[str, tuple[Any, str]] = {
+    "half a step": (HalfStep(0.02, 2), r"step_size is 0.02 at step 0, but plan\(6\).step_sizes has 0.01 there"),
+    "larger batch": (LargerBatch(0.02, 2), r"batch_size is 2 at step 0, but plan\(6\).batch_sizes has 3 there"),
+    "late schedule": (LateSchedule([(0, 0.02), (9, 0.01)], 2), "step_size is 0.01 at step 9"),
+    "momentum": (SmallMomentum(0.02, 2, momentum=0.9), MOMENTUM),
+    "momentum of a full batch": (SmallMomentum(0.02, 6, momentum=0.9), MOMENTUM),
+    "momentum of epochs": (SmallMomentum(0.02, 2, "epoch", 0.9), MOMENTUM),
+    "Nesterov": (SmallMomentum(0.02, 2, momentum=0.9, nesterov=True), "the mean of a step is declared"),
+    "fresh batches": (FreshBatches(0.02, 2, "epoch"), EPOCH),
+    "fresh batches, heavy ball": (FreshBatches(0.02, 2, "epoch", 0.9), EPOCH),
+    "fresh batches, Nesterov": (FreshBatches(0.02, 2, "epoch", 0.9, True), EPOCH),
+    "weak drift": (WeakDrift(0.02), "the mean of a short step is declared to be that of SGD"),
     "irreproducible": (Irreproducible(0.02), "params differ when the same run is made again: entry"),
     "company": (KnowsItsCompany(0.02), r"params differ if only replicas 0:1:None are run: entry"),
     "forgetful": (Forgetful(0.02, 2, momentum=0.9), "params differ after resuming at step 64"),
@@ -283,6 +396,22 @@ def test_the_base_of_mutants_passes() -> None:
 def test_a_broken_dynamics_is_found_and_its_defect_named(name: str) -> None:
     dynamics, pattern = BROKEN[name]
     fails(pattern, check_dynamics, dynamics)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("sampling", sm.sampling.SCHEMES)
+def test_momentum_and_epochs_of_sgd_are_what_they_say(sampling: str, nesterov: bool) -> None:
+    check_dynamics(sm.SGD(0.02, 2, sampling, 0.9, nesterov))
+
+
+def test_what_is_no_dynamics_or_start_is_refused() -> None:
+    for wrong in (3, sm.SGD):
+        with pytest.raises(sm.errors.InvalidArgument, match=r"dynamics must be a dynamics such as sm.SGD\(0.1"):
+            check_dynamics(wrong)  # type: ignore[arg-type]
+    with pytest.raises(sm.errors.InvalidArgument, match=r"init must have shape \(8,\), got \(2,\)"):
+        check_dynamics(sm.GD(0.02), init=[1.0, 2.0])
+    with pytest.raises(sm.errors.InvalidArgument, match=r"metric must be a metric such as sm.Metric\("):
+        check_metric("loss")  # type: ignore[arg-type]
 
 
 def test_a_dynamics_that_refuses_the_loss_says_so() -> None:
@@ -315,7 +444,40 @@ def many(snapshots: Any) -> FloatArray:
     return np.repeat(norm(snapshots)[..., None], len(snapshots.batch_sizes), axis=2)
 
 
+def each(snapshots: Any) -> FloatArray:
+    """Careless of replicas that diverged."""
+    model = snapshots.model
+    return np.array([[np.linalg.eigvalsh(model.hessian(theta))[-1] for theta in row] for row in snapshots.theta])
+
+
+def by_size(snapshots: Any, sizes: Any) -> FloatArray:
+    return np.stack([norm(snapshots) * size for size in sizes], axis=-1)
+
+
 METRICS: dict[str, tuple[sm.Metric, str]] = {
+    "knows how many batch sizes": (
+        metric(lambda s: norm(s) * len(s.batch_sizes)),
+        r"the value for batch_sizes=\(1,\)\[\d\] is .* but that for batch_sizes=\(1, 2\)",
+    ),
+    "how many, in each": (
+        metric(lambda s: by_size(s, s.batch_sizes) * len(s.batch_sizes), per_batch_size=True),
+        r"the value for batch_sizes=\(1,\) at 1",
+    ),
+    "sorts batch sizes": (
+        metric(lambda s: by_size(s, sorted(s.batch_sizes)), per_batch_size=True),
+        r"the value for batch_sizes=\(2, 1\) at 1",
+    ),
+    "complex": (metric(lambda s: norm(s) + 0j), "values must be real numbers, got dtype complex128"),
+    "neighbours, a little": (
+        metric(lambda s: norm(s) + 1e-8 * np.where(np.isfinite(norm(s)), norm(s), 0).sum()),
+        "the value of a snapshot alone is",
+    ),
+    "error knows its company": (
+        metric(lambda s: (norm(s), np.full(s.shape, 1.0 * len(s.theta)))),
+        "the standard error of a snapshot alone is 1, but that among others is 2",
+    ),
+    "careless of infinities": (metric(each), r"snapshots that are not finite .*snapshots.alive.*theta must be finite"),
+    "raises": (metric(lambda s: 1 / 0), "finite snapshots must be accepted, got ZeroDivisionError"),
     "modifies the snapshots": (metric(shifting), "the snapshots were modified by the metric"),
     "modifies the loss": (metric(wearing), "the array inputs of the loss was modified by the metric"),
     "looks at neighbours": (

@@ -18,6 +18,7 @@ import sgdmodels as sm
 from sgdmodels import testing
 from sgdmodels.errors import InvalidArgument
 from sgdmodels.testing.data import KINDS
+from sgdmodels.testing.entries import places
 from sgdmodels.testing.locations import PLACES
 
 LOSSES = [
@@ -222,6 +223,18 @@ def test_steps_come_close_to_the_edge_from_both_sides() -> None:
         testing.step_sizes(np.inf)
 
 
+def test_other_steps_are_short_decimals_of_the_edge() -> None:
+    @few
+    @given(testing.step_sizes(1.0))
+    def check(ratio: float) -> None:
+        assert len(f"{ratio:g}".replace(".", "").strip("0")) <= 2 or ratio in (0.99, 1.01, 0.999, 1.001)
+        assert float(f"{ratio:.4g}") == ratio
+
+    check()
+    assert simplest(testing.step_sizes(1.0, 1.23, 1.234), lambda h: True) == 1.23  # no short decimal is there
+    assert simplest(testing.step_sizes(1.0), lambda h: h > 2) == 3.0
+
+
 def test_sampling_schemes() -> None:
     schemes = {s: occurring(testing.sampling_schemes(), lambda drawn: drawn == s) for s in sm.sampling.SCHEMES}  # noqa: B023
     assert set(schemes.values()) == set(sm.sampling.SCHEMES)
@@ -304,6 +317,19 @@ def test_the_simplest_point_where_batch_sharpness_exceeds_lambda_max() -> None:
     assert point.model.dim == 1
     assert point.sampling == "without_replacement"
     assert set(np.abs(point.model.inputs).ravel()) | set(np.abs(point.theta)) <= {0.0, 1.0}
+
+
+@pytest.mark.parametrize("row", range(4))
+def test_any_sample_or_feature_can_be_the_one_that_stays(row: int) -> None:
+    """Shrinking drops all others one by one, the last ones of the box included."""
+    assert simplest(places("samples", None, 4), lambda rows: row in rows) == [row]
+    assert occurring(places("samples", None, 4), lambda rows: rows == [0, 2]) == [0, 2]
+
+
+def test_a_class_of_losses_is_as_good_as_a_list() -> None:
+    assert isinstance(simplest(testing.models(sm.models.ScalarProduct), lambda _: True), sm.models.ScalarProduct)
+    with pytest.raises(InvalidArgument, match="losses must be classes among LeastSquares"):
+        testing.models(int)  # type: ignore[arg-type]
 
 
 def test_the_simplest_indefinite_hessian() -> None:

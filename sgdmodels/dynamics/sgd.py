@@ -8,7 +8,8 @@ Sampling schemes: ``"without_replacement"`` draws b distinct samples afresh each
 independent ones; ``"epoch"`` walks through a permutation drawn afresh each epoch of n // b steps, whose last n mod b
 samples are left out (an epoch also restarts where a schedule changes); ``"bernoulli"`` takes each sample with
 probability b/n and divides by b. On an interpolating quadratic SGD is mean-square stable exactly when :math:`\eta
-S_{ms}(b) < 2` (`sgdmodels.theory.mean_square_sharpness`). Momentum follows PyTorch: no dampening.
+S_{ms}(b) < 2` (`sgdmodels.theory.mean_square_sharpness`; with momentum or epochs: `max_step_size`). Momentum follows
+PyTorch: no dampening.
 """
 
 from __future__ import annotations
@@ -57,16 +58,26 @@ class SGD(Dynamics):
     @property
     def declaration(self) -> Declaration:
         move = r"(g_B + \beta v)" if self.nesterov else " v"
-        fresh = not self.momentum and self.sampling != "epoch"
         return Declaration(
             equation=rf"v \leftarrow \beta v + g_B,\quad \theta \leftarrow \theta - \eta{move}"
             if self.momentum else r"\theta \leftarrow \theta - \eta g_B",
             weak_order=None,
             preserves="everything: it is what the others model",
-            edge=r"S_{ms}(b) = 2/\eta" if fresh else r"\text{no closed form}",
+            edge=self._edge,
             cost="b G",
             reference="Robbins and Monro 1951; edge: Mulayoff and Michaeli 2024",
         )  # fmt: skip
+
+    @property
+    def _edge(self) -> str:
+        """`sgdmodels.theory.max_step_size` computes all of them."""
+        if self.sampling == "epoch":
+            return r"\rho(E[P\otimes P]) = 1 \text{ for products } P \text{ over an epoch}"
+        if self.nesterov:
+            return r"\text{no closed form}"
+        if self.momentum:
+            return r"\text{one dimension: } \tfrac1\eta = \tfrac a{2(1+\beta)} + \tfrac{s^2}{2a(1-\beta)}"
+        return r"S_{ms}(b) = 2/\eta"
 
     def plan(self, samples: int) -> Plan:
         starts, step_sizes, batch_sizes = segments(self.step_size, fitting_batch_size(self.batch_size, samples))

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ..arguments import FloatArray
-from .entries import LEVELS, Levels, Size, arrays, chosen, rows, sizes, values
+from .entries import LEVELS, Levels, Size, arrays, chosen, levels, places, values
 
 KINDS = (
     "simple",
@@ -47,15 +47,18 @@ def datasets(
     >>> np.abs(inputs).tolist(), targets.tolist()
     ([[1.0]], [0.0])
     """
-    kind = draw(st.sampled_from(chosen("kinds", kinds, KINDS)))
-    d = draw(sizes("features", features, 1, FEATURES))
-    levels = draw(rows(samples, SAMPLES, max(d, FEATURES) + 2))  # one for the kind, of a target, of inputs
+    rows, columns = draw(places("samples", samples, SAMPLES)), draw(places("features", features, FEATURES))
+    known = chosen("kinds", kinds, KINDS)
+    varied = draw(st.booleans())  # every other data set is simple, for an example that is simple at once stays so
+    kind = draw(st.sampled_from(known)) if varied else known[0]
+    box = max(SAMPLES, len(rows)), max(FEATURES, len(columns)) + 2  # one for the kind, of a target, of inputs
+    table = draw(levels(box))[rows]
     law = kind if kind in ("gaussian", "heavy_tailed") else "simple"
-    inputs = _inputs(draw, kind, values(levels[:, -d:], law), levels[:, 0])
-    fitted = draw(st.booleans()) if interpolating is None else interpolating
+    inputs = _inputs(draw, kind, np.ascontiguousarray(values(table[:, 2:], law)[:, columns]), table[:, 0])
+    fitted = varied and draw(st.booleans()) if interpolating is None else interpolating
     if fitted:
-        return inputs, inputs @ draw(arrays((d,), box=(FEATURES,)))
-    targets = values(levels[:, 1], law)
+        return inputs, inputs @ draw(arrays((box[1] - 2,)))[columns]
+    targets = values(table[:, 1], law)
     if interpolating is False and (kind == "extreme_scales" or _fits(inputs, targets)):
         # the first input once more, with another target; alone, a zero that should be a one
         alone = len(inputs) == 1

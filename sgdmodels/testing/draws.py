@@ -19,7 +19,7 @@ from .point import Point
 from .problems import models as any_model
 
 NEAR_EDGE = (0.5, 1.0, 0.9, 1.1, 2.0, 0.99, 1.01, 0.999, 1.001)  # in units of the edge
-GRID = 60
+ONE_DIGIT, TWO_DIGITS = range(1, 10), [m for m in range(11, 100) if m % 10]
 
 
 def number_of_samples(model_or_n: Model | int) -> int:
@@ -48,9 +48,11 @@ def sampling_schemes(independent: bool = False) -> SearchStrategy[str]:
 
 
 def step_sizes(edge: float, low: float = 0.01, high: float = 3.0) -> SearchStrategy[float]:
-    """Strategy for step sizes from low * edge to high * edge: a grid, and numbers close to the edge on both sides.
+    """Strategy for step sizes from low * edge to high * edge: numbers close to the edge on both sides, and a grid.
 
-    Shrinks to half of the edge. Raises InvalidArgument for an edge that is not finite and positive.
+    Those close to the edge are 0.5, 1, 0.9, 1.1, 2, 0.99, 1.01, 0.999, 1.001 times it, the grid has all other decimals
+    of one and of two digits (0.03, 0.47), or where there are none of all these, low and high. Shrinks to half of the
+    edge. Raises InvalidArgument for an edge that is not finite and positive.
 
     >>> from hypothesis import find
     >>> find(step_sizes(2.0), lambda step_size: step_size > 0)
@@ -60,9 +62,14 @@ def step_sizes(edge: float, low: float = 0.01, high: float = 3.0) -> SearchStrat
     least, most = real("low", low, open_low=True), real("high", high, open_low=True)
     if least > most:
         raise InvalidArgument(f"low must be at most high, got {low} and {high}")
-    grid = [least * (most / least) ** (k / GRID) for k in range(GRID + 1)]
-    ratios = [ratio for ratio in NEAR_EDGE if least <= ratio <= most] + grid
-    return st.sampled_from([ratio * scale for ratio in ratios if math.isfinite(ratio * scale)])
+    decades = range(math.floor(math.log10(least)) - 1, math.floor(math.log10(most)) + 1)
+    sets: list[list[float]] = [list(NEAR_EDGE)]
+    for digits in (ONE_DIGIT, TWO_DIGITS):
+        decimals = {float(f"{m}e{k}") for m in digits for k in decades} - set(NEAR_EDGE)
+        sets.append(sorted(decimals, key=lambda ratio: (abs(math.log(ratio)), ratio)))
+    inside = [[r for r in ratios if least <= r <= most and 0 < r * scale < math.inf] for ratios in sets]
+    inside = [ratios for ratios in inside if ratios] or [[least, most]]
+    return st.one_of([st.sampled_from(ratios) for ratios in inside]).map(lambda ratio: ratio * scale)
 
 
 @st.composite

@@ -3,8 +3,8 @@ r"""Numbers to fill arrays with. All are functions of one integer, so that hypot
 An integer k in -20..20 becomes an entry of law F as the quantile :math:`F^{-1}\big((k + N + 1)/(2N + 2)\big)`, N = 20:
 k = 0 is zero, small k are small entries, and a Gaussian or heavy tail is what the grid of all k looks like. A seed of
 a random generator would not shrink: the data of neighbouring seeds have nothing in common. For the same reason
-arrays are the last corners of boxes of constant size: fewer samples or dimensions are then a change of one number,
-and shrinking sorts rows and entries that are not zero towards the end.
+arrays are parts of boxes of constant size: dropping any one sample or dimension is then a change of one flag, which
+leaves all the others what they are.
 """
 
 from __future__ import annotations
@@ -82,21 +82,24 @@ def arrays(shape: tuple[int, ...], law: str = "simple", *, box: tuple[int, ...] 
     return levels.map(lambda ks: values(np.array(ks, dtype=np.int64), law).reshape(whole)[corner].copy())
 
 
-def rows(samples: Size, most: int, width: int) -> SearchStrategy[Levels]:
-    """Integers of shape (n, width), n as given or in 1..most: the last rows of a box."""
-    row = st.lists(LEVEL, min_size=width, max_size=width)
-
-    def last(n: int) -> SearchStrategy[Levels]:
-        count = max(n, most)
-        return st.lists(row, min_size=count, max_size=count).map(lambda table: np.array(table[-n:], dtype=np.int64))
-
-    return sizes("samples", samples, 1, most).flatmap(last)
-
-
-def sizes(name: str, given: Size, low: int, high: int) -> SearchStrategy[int]:
-    """A size that was given (a number or a strategy), or one in low..high."""
+def places(name: str, given: Size, most: int) -> SearchStrategy[list[int]]:
+    """Which rows or columns of a box are there: the last ones of a size that was given, or any of 0..most - 1."""
+    flags = st.lists(st.booleans(), min_size=most, max_size=most)
     if given is None:
-        return st.integers(low, high)
+        return flags.map(lambda there: [k for k in range(most) if there[k]] or [most - 1])
+    # the same flags, of no use: hypothesis takes what has fewer choices for simpler, and a given size is not
+    both = st.tuples(flags, sizes(name, given))
+    return both.map(lambda drawn: list(range(max(drawn[1], most) - drawn[1], max(drawn[1], most))))
+
+
+def levels(box: tuple[int, int]) -> SearchStrategy[Levels]:
+    """A box of integers."""
+    row = st.lists(LEVEL, min_size=box[1], max_size=box[1])
+    return st.lists(row, min_size=box[0], max_size=box[0]).map(lambda table: np.array(table, dtype=np.int64))
+
+
+def sizes(name: str, given: int | SearchStrategy[int]) -> SearchStrategy[int]:
+    """A size that was given, as a number or a strategy."""
     return given if isinstance(given, SearchStrategy) else st.just(integer(name, given, 1))
 
 

@@ -9,14 +9,17 @@ import numpy as np
 
 from ..arguments import FloatArray
 from ..dynamics import SGD
-from ..measure import RESERVED, evaluate, measure
+from ..errors import InvalidArgument
+from ..measure import RESERVED, checked_batch_sizes, checked_model, evaluate, measure
 from ..metrics import Metric, Snapshots
 from ..models import Model
 from ..simulate import simulate
 from .example import example
-from .failures import equal, kept, require, same_bits
+from .failures import answered, equal, kept, require, same_bits
 
-ITERATIVE = 1e-7  # relative: an iterative metric that starts from its neighbour ends a little elsewhere
+PARTS = ("value", "standard error")
+ROUNDING = 1e-12  # relative to the largest value
+ITERATIVE = 1e-7  # the same, of a metric that starts from its neighbour, by way of snapshots.memory
 
 
 def check_metric(
@@ -25,20 +28,28 @@ def check_metric(
     """Check the contract of a metric on a loss (default: a small diagonal network), at snapshots drawn with `seed`.
 
     Name and labels; shape (replica, step), with an axis of batch sizes if and only if it says so; a standard error of
-    the same shape, if any; finite at finite snapshots, and no trouble from snapshots that are not; snapshots and loss
-    left alone; the value of a snapshot independent of the other snapshots (up to 1e-7 for iterative metrics) and the
-    same in `measure` and `simulate`. Raises AssertionError that says which property fails and the numbers.
+    the same shape, if any; real numbers, finite at finite snapshots, and no trouble from snapshots that are not;
+    snapshots and loss left alone; value and standard error of a snapshot and a batch size independent of the other
+    snapshots and batch sizes (to rounding; up to 1e-7 for iterative metrics, which keep something in
+    ``snapshots.memory``), and the same in `measure` and `simulate`. Raises AssertionError that says which property
+    fails and the numbers; InvalidArgument for what is no metric or no loss, and for batch sizes that do not fit it.
 
     >>> import sgdmodels as sm
     >>> check_metric(sm.Metric("distance", "distance from 0", "1", lambda s: np.linalg.norm(s.theta, axis=2)))
     """
-    loss = example()[0] if model is None else model
+    if not isinstance(metric, Metric):
+        raise InvalidArgument(
+            f"metric must be a metric such as sm.Metric(name, long_name, units, evaluate), got {metric!r}"
+        )
+    loss = example()[0] if model is None else checked_model(model)
+    sizes = checked_batch_sizes(loss, batch_sizes)
     _check_labels(metric)
     rng = np.random.default_rng(seed)
     theta = rng.uniform(0.2, 0.6, (2, 4, loss.dim))
     theta[1, 1, 0], theta[1, 2] = np.nan, np.inf
-    _check_values(metric, loss, theta, tuple(batch_sizes), seed)
-    _check_runs(metric, loss, rng.uniform(0.2, 0.6, loss.dim), list(batch_sizes), seed)
+    _check_values(metric, loss, theta, sizes, seed)
+    _check_independence(metric, loss, theta, sizes, seed)
+    _check_runs(metric, loss, rng.uniform(0.2, 0.6, loss.dim), list(sizes), seed)
 
 
 def _check_labels(metric: Metric) -> None:
@@ -66,7 +77,13 @@ def _values(metric: Metric, points: Snapshots) -> list[FloatArray]:
 def _check_values(metric: Metric, model: Model, theta: FloatArray, sizes: tuple[int, ...], seed: int) -> None:
     points = _snapshots(model, theta, (0, 0), sizes, seed)
     before, data = theta.copy(), kept(model)
-    values = _values(metric, points)
+    whole = _snapshots(model, np.where(np.isfinite(theta), theta, 0.5), (0, 0), sizes, seed)
+    answered("finite snapshots", lambda: _values(metric, whole))
+    values = answered(
+        "snapshots that are not finite (a replica that diverged: the value there must be NaN, so evaluate the others "
+        "only, snapshots.theta[snapshots.alive])",
+        lambda: _values(metric, points),
+    )
     same_bits("the snapshots", points.theta, before, "were modified by the metric")
     for name, array in kept(model).items():
         same_bits(f"the array {name} of the loss", array, data.get(name, array), "was modified by the metric")
@@ -77,6 +94,7 @@ def _check_values(metric: Metric, model: Model, theta: FloatArray, sizes: tuple[
     for what, array in zip(("values", "standard errors"), values, strict=False):
         says = f"per_batch_size={metric.per_batch_size}"
         require(array.shape == shape, f"{what} must have shape {shape} with {says}, got {array.shape}")
+        require(array.dtype.kind in "fiub", f"{what} must be real numbers, got dtype {array.dtype}")
     alive = np.isfinite(theta).all(axis=2)
     for name, array in evaluate((metric,), points):
         at = np.isfinite(array).reshape(2, 4, -1)
@@ -84,12 +102,28 @@ def _check_values(metric: Metric, model: Model, theta: FloatArray, sizes: tuple[
         require(not at[~alive].any(), f"{name} must be nan at parameters that are not finite, got {array[~alive]}")
     if len(values) == 2:
         require((values[1][alive] >= 0).all(), f"standard errors must not be negative, got {values[1][alive]}")
+
+
+def _check_independence(metric: Metric, model: Model, theta: FloatArray, sizes: tuple[int, ...], seed: int) -> None:
+    """What a snapshot or a batch size gives alone, or in another order, is what it gives among others."""
+    points = _snapshots(model, theta, (0, 0), sizes, seed)
+    together = _values(metric, points)
+    slack = ITERATIVE if points.memory else ROUNDING
+    alive = np.isfinite(theta).all(axis=2)
+    scales = [slack * float(np.abs(array[alive]).max()) for array in together]
     for r, q in np.argwhere(alive):
         alone = _values(metric, _snapshots(model, theta[r : r + 1, q : q + 1], (r, q), sizes, seed))
-        expected = values[0][r, q]
-        slack = ITERATIVE * np.abs(expected).max()
-        where = f"for replica {r}, step {q}"
-        equal("the value of a snapshot alone", alone[0][0, 0], expected, "that among others", slack, where)
+        for what, one, many, scale in zip(PARTS, alone, together, scales, strict=False):
+            where = f"for replica {r}, step {q}"
+            equal(f"the {what} of a snapshot alone", one[0, 0], many[r, q], "that among others", scale, where)
+    more = sizes if len(sizes) > 1 else (*sizes, 1 if sizes[0] > 1 else min(2, model.samples))
+    for other in ((sizes[0],), more, more[::-1]):
+        given = _values(metric, _snapshots(model, theta, (0, 0), other, seed))
+        for j, k in ((j, other.index(b)) for j, b in enumerate(sizes) if b in other):
+            for what, one, many, scale in zip(PARTS, given, together, scales, strict=False):
+                here, there = (one[..., k], many[..., j]) if metric.per_batch_size else (one, many)
+                subject = f"the {what} for batch_sizes={other}" + (f" at {sizes[j]}" if metric.per_batch_size else "")
+                equal(subject, here[alive], there[alive], f"that for batch_sizes={sizes}", scale, "at all snapshots")
 
 
 def _check_runs(metric: Metric, model: Model, init: FloatArray, sizes: list[int], seed: int) -> None:

@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..arguments import FloatArray
+from ..batches import number_of_batches
 from ..dynamics import GD, SGD
-from ..measure import measure
+from ..measure import checked_model, measure
+from ..metrics.minibatch_lambda_max import ENUMERATE_UP_TO
 from ..models import Model
 from ..simulate import simulate
+from .batches import batch_table
 from .derivatives import jacobian
 from .failures import answered, equal, kept, refused, require, same_bits, shown
 
@@ -19,6 +22,7 @@ ROUNDING = 1e-10  # of sums over samples, in units of their largest term
 DERIVATIVE_ERRORS = 20.0  # in units of Ridders' estimate
 RELATIVE = 1e-7  # slack on derivatives beside that
 POINTS = 2
+CANCELLED = 1e-4  # of the largest gradient: a batch gradient this small is mostly rounding, and so is a ratio to it
 TINY_MOMENTUM = 1e-300  # a velocity of its own, and not a digit of difference
 
 
@@ -27,12 +31,15 @@ def check_model(model: Model, theta: ArrayLike | None = None, seed: int = 0) -> 
 
     Losses, gradients and Hessians of all samples against each other by finite differences whose error is controlled;
     the full loss, gradient, Hessian and its products against means over samples, and so every kernel against the numpy
-    formulas; symmetry and linearity; a step in place; inputs left alone; lists accepted and wrong shapes refused; a
-    description that fits into a file. Raises AssertionError that says which property fails, where, and the numbers.
+    formulas; gradients and Hessians of all batches of one, two (if they are at most 512) and n samples; symmetry and
+    linearity; a step in place; inputs left alone; lists accepted and wrong shapes refused; a description that fits into
+    a file. Raises AssertionError that says which property fails, where, and the numbers; InvalidArgument for what is
+    no loss.
 
     >>> import sgdmodels as sm
     >>> check_model(sm.models.LeastSquares([[1.0, 2.0]], [3.0]))
     """
+    checked_model(model)
     _check_description(model)
     rng = np.random.default_rng(seed)
     points = rng.standard_normal((POINTS, model.dim)) if theta is None else [model.check_parameters("theta", theta)]
@@ -43,6 +50,7 @@ def check_model(model: Model, theta: ArrayLike | None = None, seed: int = 0) -> 
         _check_means(model, np.array(point))
         _check_products(model, np.array(point), rng)
         _check_loops(model, np.array(point))
+        _check_batches(model, np.array(point))
     for name, array in kept(model).items():
         same_bits(
             f"the array {name} of the loss", array, before.get(name, array), "was modified by evaluating the loss"
@@ -77,6 +85,11 @@ def _check_derivatives(model: Model, theta: FloatArray) -> None:
         require(np.isfinite(array).all(), f"sample_{name} must be finite, got {array}, {where}")
     for name, source, array in (("gradients", "losses", gradients), ("hessians", "gradients", hessians)):
         numeric, error = jacobian(getattr(model, f"sample_{source}"), theta)
+        require(
+            np.isfinite(error).all(),
+            f"sample_{name} cannot be compared with differences of sample_{source}, which are not finite however close "
+            f"to the point, {where}: pass theta= where the loss is smooth",
+        )
         tolerance = DERIVATIVE_ERRORS * error + RELATIVE * np.abs(numeric)
         equal(
             f"sample_{name}",
@@ -177,6 +190,28 @@ def _check_loops(model: Model, theta: FloatArray) -> None:
         in_place = _stepped(model, SGD(step, b), theta)
         apart = _stepped(model, SGD(step, b, momentum=TINY_MOMENTUM), theta)
         equal(f"a step of SGD in place, b = {b}", in_place, apart, "the step out of place", slack, where)
+
+
+def _check_batches(model: Model, theta: FloatArray) -> None:
+    """Curvatures of whole batches, which metrics take from kernels: pairs (of equal samples, too), and all samples."""
+    n, where = model.samples, shown(theta)
+    gradients, hessians = model.sample_gradients(theta), model.sample_hessians(theta)
+    slack = ROUNDING * model.dim * np.abs(hessians).max()
+    for b, sampling in ((2, "with_replacement"), (n, "without_replacement")):
+        if n == 1 or number_of_batches(n, b, sampling) > ENUMERATE_UP_TO:
+            continue
+        batches = batch_table(gradients, hessians, b, sampling)
+        point = measure(
+            model, theta, b, sampling=sampling, metrics=("minibatch_lambda_max", "batch_sharpness_mean_ratio")
+        )
+        about = f"for all batches of {b}, sampling={sampling!r}, {where}"
+        mean = batches.mean(np.linalg.eigvalsh(batches.hessians)[:, -1].astype(np.float64))
+        equal("minibatch_lambda_max", point.minibatch_lambda_max[0], mean, "that of sample_hessians", slack, about)
+        square = (batches.gradients**2).sum(axis=1)
+        if square.min() > (CANCELLED * np.abs(gradients).max()) ** 2:
+            curved = np.einsum("mi,mij,mj->m", batches.gradients, batches.hessians, batches.gradients)
+            value, ratio = point.batch_sharpness_mean_ratio[0], batches.mean(curved / square)
+            equal("batch_sharpness_mean_ratio", value, ratio, "that of the samples", slack, about)
 
 
 def _stepped(model: Model, dynamics: GD | SGD, theta: FloatArray) -> FloatArray:

@@ -32,8 +32,8 @@ $\eta$, momentum $\beta$.
 | high-dimensional limits and their error against the exact edge | `theory.high_dimensional_edges`, `theory.volterra_criterion` |
 | second moments after a step, stationary moments, label noise | `theory.second_moment_map`, `theory.stationary_moment`, `theory.label_noise` |
 
-Different kinds of stability differ: for small $\eta$ above the mean-square edge almost every path still converges, while
-rare ones carry the mean. `testing.assert_stable` therefore asks for the kind, and never averages simulated paths.
+Kinds of stability differ: just above the mean-square edge almost every path still converges, while rare ones carry the
+mean. `testing.assert_stable` therefore asks for the kind, and never averages simulated paths.
 
 ## Criteria
 
@@ -52,8 +52,8 @@ Each is a `testing.Claim` in `testing.PROVABLE`, attacked by hypothesis over its
 REFUTED = """
 ## False claims
 
-Each sounds right, or has been written. Each is in `testing.FALSE` with the counterexample below, found and shrunk by
-hypothesis, and verified by a sum over all batches.
+Each sounds right, or has been written. Each is in `testing.FALSE` with the counterexample below: found by hypothesis,
+made simple by its shrinking and where needed by hand (step sizes are rounded), and verified by a sum over all batches.
 
 """
 

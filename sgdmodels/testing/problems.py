@@ -22,7 +22,7 @@ from ..models import (
     SharpeningLeastSquares,
 )
 from .data import datasets
-from .entries import LAWS, LEVELS, SIMPLE, Size, arrays, rows, sizes, values
+from .entries import LAWS, LEVELS, SIMPLE, Size, arrays, levels, places, values
 
 SAMPLES, DIMENSIONS = 4, 3  # the most that Hessians have, unless more are asked for
 NONNEGATIVE = st.integers(0, LEVELS).map(SIMPLE.__getitem__)
@@ -49,20 +49,27 @@ def hessians(
     >>> find(hessians(dim=2), lambda hessians: hessians.shape[1:] == (2, 2)).tolist()
     [[[0.0, 0.0], [0.0, 0.0]]]
     """
-    d = draw(sizes("dim", dim, 1, DIMENSIONS))
+    rows, columns = draw(places("samples", samples, SAMPLES)), draw(places("dim", dim, DIMENSIONS))
+    return _hessians(draw, rows, columns, definite, rank, commuting)
+
+
+def _hessians(
+    draw: Any, rows: list[int], columns: list[int], definite: bool | None, rank: int | None, commuting: bool | None
+) -> FloatArray:
+    """Those of the given samples and dimensions."""
+    d, box = len(columns), max(len(columns), DIMENSIONS)
     terms = draw(st.integers(1, d)) if rank is None else min(integer("rank", rank, 1), d)
     positive = draw(st.booleans()) if definite is None else definite
-    box = max(d, DIMENSIONS)
-    levels = draw(rows(samples, SAMPLES, box * (box + 1)))
-    entries = values(levels, draw(st.sampled_from(tuple(LAWS))))
+    table = draw(levels((max(len(rows), SAMPLES), box * (box + 1))))[rows]
+    entries = values(table, draw(st.sampled_from(tuple(LAWS))))
     weights = entries[:, box - terms : box]
     if positive:
         weights = np.abs(weights)
     if draw(st.booleans()) if commuting is None else commuting:
-        basis = _rotation(draw(arrays((d,), box=(DIMENSIONS,))))[-terms:]
-        vectors = np.broadcast_to(basis, (len(levels), terms, d))
+        basis = _rotation(draw(arrays((box,)))[columns])[-terms:]
+        vectors = np.broadcast_to(basis, (len(rows), terms, d))
     else:
-        vectors = entries[:, box:].reshape(-1, box, box)[:, -terms:, -d:].copy()
+        vectors = entries[:, box:].reshape(-1, box, box)[:, -terms:, columns].copy()
         vectors[~vectors.any(axis=2), -1] = 1.0
     matrices = np.einsum("nk,nki,nkj->nij", weights, vectors, vectors)
     return 0.5 * (matrices + matrices.transpose(0, 2, 1))
@@ -92,11 +99,11 @@ def quadratics(
     >>> find(quadratics(samples=3), lambda model: len(model.centers) == 3)
     Quadratics(samples=3, dim=1)
     """
-    matrices = draw(hessians(samples, dim, definite=definite))
-    n, d = matrices.shape[:2]
+    rows, columns = draw(places("samples", samples, SAMPLES)), draw(places("dim", dim, DIMENSIONS))
+    matrices = _hessians(draw, rows, columns, definite, None, None)
     shared = draw(st.booleans()) if interpolating is None else interpolating
-    centers = draw(arrays((1 if shared else n, d), box=(SAMPLES, DIMENSIONS)))
-    return Quadratics(matrices, np.ascontiguousarray(np.broadcast_to(centers, (n, d))))
+    box = draw(arrays((max(len(rows), SAMPLES), max(len(columns), DIMENSIONS))))
+    return Quadratics(matrices, np.ascontiguousarray(box[np.ix_([rows[-1]] * len(rows) if shared else rows, columns)]))
 
 
 def least_squares(
@@ -138,7 +145,7 @@ LOSSES: dict[type[Model], Callable[[Size], SearchStrategy[Any]]] = {
 }
 
 
-def models(losses: Sequence[type[Model]] | None = None, samples: Size = None) -> SearchStrategy[Model]:
+def models(losses: type[Model] | Sequence[type[Model]] | None = None, samples: Size = None) -> SearchStrategy[Model]:
     """Strategy for instances of every loss of `sgdmodels.models`, or of those classes named; least squares first.
 
     Raises InvalidArgument for a class it does not know.
@@ -147,7 +154,7 @@ def models(losses: Sequence[type[Model]] | None = None, samples: Size = None) ->
     >>> find(models(samples=2), lambda model: len(model.data) == 4)
     LeastSquares(samples=2, dim=1)
     """
-    wanted = list(LOSSES) if losses is None else list(losses)
+    wanted = list(LOSSES) if losses is None else [losses] if isinstance(losses, type) else list(losses)
     unknown = [loss for loss in wanted if loss not in LOSSES]
     if unknown or not wanted:
         known = ", ".join(loss.__name__ for loss in LOSSES)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..claim import Claim
 from . import (
+    crossings,
     curvatures,
     mean_square,
     models_of_sgd,
@@ -25,6 +26,7 @@ PROVABLE: tuple[Claim[Any], ...] = (
     *mean_square.CLAIMS,
     *stability.CLAIMS,
     *one_step.CLAIMS,
+    *crossings.CLAIMS,
     *models_of_sgd.CLAIMS,
     *symmetries.CLAIMS,
 )

@@ -24,6 +24,7 @@ ANY = "Symmetric Hessians of any sign whose mean has a positive eigenvalue; dire
 DEFINITE = "Positive semi-definite Hessians, not all zero."
 SCHEMES = "Batches with or without replacement, or Bernoulli."
 TOLERANCE = 1e-11
+Matrix = list[list[float]]  # as code, a case is then printed with all digits
 MULAYOFF = "Mulayoff and Michaeli 2024"
 
 
@@ -70,23 +71,23 @@ def power_bounds(point: Point) -> tuple[Any, ...]:
     return np.array(quotients), point.mean_square_sharpness, scale(point)
 
 
-def with_matrices() -> SearchStrategy[tuple[Point, FloatArray]]:
+def with_matrices() -> SearchStrategy[tuple[Point, Matrix]]:
     """Points and a square matrix."""
     return regions.independent_batches().flatmap(
-        lambda point: st.tuples(st.just(point), arrays((point.model.dim, point.model.dim)))
+        lambda point: st.tuples(st.just(point), arrays((point.model.dim, point.model.dim)).map(np.ndarray.tolist))
     )
 
 
-def matrix_remains(case: tuple[Point, FloatArray]) -> bool:
+def matrix_remains(case: tuple[Point, Matrix]) -> bool:
     """Whether the symmetric part of the matrix has some of it in the kept directions."""
-    point, matrix = case
+    point, matrix = case[0], np.array(case[1])
     vectors = kept(point)[1]
     symmetric = matrix + matrix.T
     return well_conditioned(point) and bool(abs(vectors.T @ symmetric @ vectors).max() > 1e-6 * abs(symmetric).max())
 
 
-def matrix_bound(case: tuple[Point, FloatArray]) -> tuple[Any, ...]:
-    point, matrix = case
+def matrix_bound(case: tuple[Point, Matrix]) -> tuple[Any, ...]:
+    point, matrix = case[0], np.array(case[1])
     vectors = kept(point)[1]
     x = vectors.T @ (matrix + matrix.T) @ vectors
     return rayleigh(point, x), point.mean_square_sharpness, scale(point)
@@ -170,7 +171,8 @@ MATRICES = Claim(
 )
 TRACE = Claim(
     "S_ms <= S_tr",
-    "The step size at which |x|^2 decreases on average from every x is mean-square stable.",
+    "In directions of positive mean curvature a step size at which |x|^2 decreases on average from every x is "
+    "mean-square stable.",
     trace_bounds,
     regions.independent_batches,
     kind="mean-square",
@@ -196,7 +198,7 @@ WORST = Claim(
 )
 FALLS = Claim(
     "S_ms falls with b",
-    "Larger batches do not make the mean-square edge smaller.",
+    "In directions of positive mean curvature larger batches do not make the mean-square edge smaller.",
     falls_with_batch_size,
     regions.independent_batches,
     kind="mean-square",
@@ -209,7 +211,7 @@ FALLS = Claim(
 )
 FULL = Claim(
     "b = n: S_ms = lambda_max",
-    "At the full batch the mean-square edge is that of gradient descent.",
+    "In directions of positive mean curvature the mean-square edge of the full batch is that of gradient descent.",
     lambda point: (point.mean_square_sharpness, point.lambda_max, scale(point)),
     regions.full_batches,
     kind="mean-square",

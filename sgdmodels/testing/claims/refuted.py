@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from ...models import LeastSquares, Quadratics
+from ...models import LeastSquares
 from ..claim import Claim
 from ..draws import points
 from ..point import Point
@@ -78,7 +78,7 @@ RATIO_ABOVE_IAS = Claim(
     lambda point: (point.ias, point.batch_sharpness),
     regions.semi_definite,
     defined=no_gradient_vanishes,
-    formula=r"E[g_B^T \bar H g_B] \le E[g_B^T H_B g_B]",
+    formula=r"E[g_B^T \bar H g_B] / E\|g_B\|^2 \le E[g_B^T H_B g_B] / E\|g_B\|^2",
     assumptions=("Positive semi-definite quadratics.", "Independent batches."),
     counterexample=Point(LeastSquares([[2.0], [1.0]], [1.0, 3.0]), [0.0], batch_size=1),
 )
@@ -164,7 +164,7 @@ POSITIVE_IS_ENOUGH = Claim(
     formula=r"d = 1,\ H_i > 0:\quad E_B[g_B H_B g_B/g_B^2] = \bar H",
     assumptions=("One parameter, positive second derivatives.", "Forgets that a batch's gradient may vanish."),
     reference="I18 as it was first stated",
-    counterexample=Point(Quadratics([[[1.0]], [[2.0]]], [[0.0], [1.0]]), [0.0], batch_size=1),
+    counterexample=Point(LeastSquares([[1.0], [2.0]], [0.0, 1.0]), [0.0], batch_size=1),
 )
 CLAIMS: tuple[Claim[Point], ...] = (
     MEAN_RATIO_ABOVE_SHARPNESS, RATIO_ABOVE_SHARPNESS, RATIO_ABOVE_IAS, RATIO_ABOVE_MEAN_RATIO, RATIO_FALLS,

@@ -20,11 +20,19 @@ FOUR = "Least squares in one dimension, at most four samples that share a minimu
 ENTRIES = st.integers(0, 6).map(lambda k: k / 2)
 
 
-def few_samples() -> SearchStrategy[Point]:
-    """Up to four samples in one dimension, of curvatures x_i^2, drawn in epochs."""
+def few_samples(sampling: str) -> SearchStrategy[Point]:
+    """Up to four samples in one dimension, of curvatures x_i^2."""
     inputs = st.lists(ENTRIES, min_size=2, max_size=4).filter(any)
     losses = inputs.map(lambda x: LeastSquares([[value] for value in x], [0.0] * len(x)))
-    return points(losses, lambda model: st.just([1.0]), batch_sizes, st.just("epoch"))
+    return points(losses, lambda model: st.just([1.0]), batch_sizes, st.just(sampling))
+
+
+def in_epochs() -> SearchStrategy[Point]:
+    return few_samples("epoch")
+
+
+def in_independent_batches() -> SearchStrategy[Point]:
+    return few_samples("without_replacement")
 
 
 def curvatures(point: Point) -> np.ndarray:
@@ -56,7 +64,7 @@ SHUFFLING_HELPS = Claim(
     "edge of independent batches <= edge of shuffled epochs",
     "Shuffling never lowers the mean-square edge.",
     lambda point: (independent_edge(point), shuffled_edge(point)),
-    few_samples,
+    in_epochs,
     kind="mean-square",
     tolerance=1e-6,
     defined=well_conditioned,
@@ -64,42 +72,42 @@ SHUFFLING_HELPS = Claim(
     assumptions=(FOUR,),
     reference="suggested by the example of C1.10; batches of one sample give none",
     counterexample=Point(
-        LeastSquares([[0.0], [0.0], [1.0], [1.0]], [0.0] * 4), [1.0], batch_size=2, sampling="epoch"
+        LeastSquares([[0.0], [0.0], [0.5], [0.5]], [0.0] * 4), [1.0], batch_size=2, sampling="epoch"
     ),
 )  # fmt: skip
 SHUFFLING_BELOW_DESCENT = Claim(
     "edge of shuffled epochs <= 2 / lambda_max",
     "Shuffled epochs are never stable beyond the edge of gradient descent.",
     lambda point: (shuffled_edge(point), descent_edge(point)),
-    few_samples,
+    in_epochs,
     kind="mean-square",
     tolerance=1e-6,
     defined=well_conditioned,
     formula=r"\eta_{epoch} \le 2/\lambda_{\max}(\bar H)",
     assumptions=(FOUR, "Steps of an epoch undo each other: two samples are stable to 1/h_1 + 1/h_2."),
-    counterexample=Point(LeastSquares([[1.0], [2.0]], [0.0] * 2), [1.0], batch_size=1, sampling="epoch"),
+    counterexample=Point(LeastSquares([[0.5], [1.0]], [0.0, 0.0]), [1.0], batch_size=1, sampling="epoch"),
 )
 PATHS_BELOW_DESCENT = Claim(
     "almost-sure edge <= 2 / lambda_max",
     "Noise never keeps paths stable beyond the edge of gradient descent.",
     lambda point: (path_edge(point), descent_edge(point)),
-    few_samples,
+    in_independent_batches,
     kind="almost sure",
     defined=well_conditioned,
-    formula=r"E\log|1 - \eta h_B| < 0 \;\Rightarrow\; \eta \le 2/\lambda_{\max}(\bar H)",
-    assumptions=(FOUR, "Independent batches."),
-    counterexample=Point(LeastSquares([[1.0], [2.0]], [0.0] * 2), [1.0], batch_size=1, sampling="epoch"),
+    formula=r"\inf\{\eta > 0: E\log|1 - \eta h_B| \ge 0\} \le 2/\lambda_{\max}(\bar H)",
+    assumptions=(FOUR, "Independent batches without replacement."),
+    counterexample=Point(LeastSquares([[0.5], [1.0]], [0.0, 0.0]), [1.0], batch_size=1),
 )
 PATHS_LIKE_LARGE_BATCHES = Claim(
     "almost-sure edge at b <= almost-sure edge at b + 1",
     "Larger batches do not make the almost-sure edge smaller.",
     larger_batch,
-    few_samples,
+    in_independent_batches,
     kind="almost sure",
     defined=lambda point: well_conditioned(point) and not_full_batch(point),
     formula=r"\eta_{as}(b) \le \eta_{as}(b + 1)",
-    assumptions=(FOUR, "Independent batches. Of the mean-square edge it is true."),
-    counterexample=Point(LeastSquares([[1.0], [2.0]], [0.0] * 2), [1.0], batch_size=1, sampling="epoch"),
+    assumptions=(FOUR, "Independent batches without replacement. Of the mean-square edge it is true."),
+    counterexample=Point(LeastSquares([[0.5], [1.0]], [0.0, 0.0]), [1.0], batch_size=1),
 )
 CLAIMS: tuple[Claim[Point], ...] = (
     SHUFFLING_HELPS, SHUFFLING_BELOW_DESCENT, PATHS_BELOW_DESCENT, PATHS_LIKE_LARGE_BATCHES,

@@ -36,9 +36,14 @@ def below_edge(sharpness: str) -> Callable[[Point], bool]:
     return below
 
 
+def about_edge_of(sharpness: str, dim: int | None = None) -> Callable[[], SearchStrategy[Point]]:
+    """Interpolating quadratics with step sizes about 2 over the sharpness: violations are where it decides."""
+    return lambda: regions.interpolating_about(lambda point: getattr(point, sharpness), dim)
+
+
 def edge_of(sharpness: str) -> Callable[[Point], tuple[Any, ...]]:
-    """Sides: step_size times the sharpness, and 2."""
-    return lambda point: (point.eta * getattr(point, sharpness), 2.0)
+    """Sides: the sharpness, and 2 / step_size."""
+    return lambda point: (getattr(point, sharpness), 2 / point.eta)
 
 
 def loss_after_step(point: Point) -> tuple[Any, ...]:
@@ -111,7 +116,9 @@ SECOND_TRACE = Claim(
     kind="mean-square",
     defined=has_trace,
     formula=r"\mathrm{tr}\,E[H_B^2] / \mathrm{tr}\,\bar H \le S_{ms}",
-    assumptions=("Symmetric Hessians of any sign whose mean has a positive trace.",),
+    assumptions=(
+        "Symmetric Hessians of any sign whose mean has a positive trace; directions of positive mean curvature.",
+    ),
     reference="I2 without its assumption of semi-definite Hessians",
     counterexample=Point(LinearNetwork([[1.0]], [1.0]), [0.0, 1.0], batch_size=1),
 )
@@ -123,7 +130,9 @@ SHARPEST_BATCH = Claim(
     kind="mean-square",
     defined=well_conditioned,
     formula=r"S_{ms} \le \max_B \lambda_{\max}(H_B)",
-    assumptions=("Symmetric Hessians of any sign whose mean has a positive eigenvalue.",),
+    assumptions=(
+        "Symmetric Hessians of any sign whose mean has a positive eigenvalue; directions of positive mean curvature.",
+    ),
     reference="I3 without its assumption of semi-definite Hessians",
     counterexample=Point(Quadratics([[[-1.0]], [[3.0]]], [[0.0], [0.0]]), [0.0], batch_size=1),
 )
@@ -142,7 +151,7 @@ RATIO_CERTIFIES = Claim(
     "BS_R < 2/eta implies S_ms <= 2/eta",
     "Batch Sharpness (ratio of means) below 2/eta certifies mean-square stability.",
     edge_of("mean_square_sharpness"),
-    regions.interpolating_with_steps,
+    about_edge_of("batch_sharpness"),
     kind="mean-square",
     defined=below_edge("batch_sharpness"),
     formula=r"\mathrm{BS}_R(x) < 2/\eta \;\Rightarrow\; S_{ms} \le 2/\eta",
@@ -153,7 +162,7 @@ STABLE_KEEPS_RATIO = Claim(
     "S_ms < 2/eta implies BS_R <= 2/eta",
     "Batch Sharpness (ratio of means) stays below 2/eta while SGD is mean-square stable.",
     edge_of("batch_sharpness"),
-    regions.interpolating_with_steps,
+    about_edge_of("mean_square_sharpness"),
     kind="mean-square",
     defined=below_edge("mean_square_sharpness"),
     formula=r"S_{ms} < 2/\eta \;\Rightarrow\; \mathrm{BS}_R(x) \le 2/\eta",
@@ -164,7 +173,7 @@ RATIO_LOWERS_LOSS = Claim(
     "BS_R < 2/eta implies E L(theta+) <= L(theta)",
     "Where Batch Sharpness (ratio of means) is below 2/eta, a step lowers the full loss on average.",
     loss_after_step,
-    regions.interpolating_with_steps,
+    about_edge_of("batch_sharpness"),
     kind="one-step",
     defined=below_edge("batch_sharpness"),
     formula=r"\mathrm{BS}_R(x) < 2/\eta \;\Rightarrow\; E[L(x_B^+)] \le L(x)",
@@ -175,18 +184,18 @@ STABLE_LOWERS_LOSS = Claim(
     "S_ms < 2/eta implies E L(theta+) <= L(theta)",
     "Where SGD is mean-square stable, every step lowers the full loss on average.",
     loss_after_step,
-    regions.interpolating_with_steps,
+    about_edge_of("mean_square_sharpness"),
     kind="one-step",
     defined=below_edge("mean_square_sharpness"),
     formula=r"S_{ms} < 2/\eta \;\Rightarrow\; E[L(x_B^+)] \le L(x)",
     assumptions=(INTERPOLATING, "Any error x: in the long run it is true."),
-    counterexample=Point(LeastSquares([[1.0, 2.0], [2.0, 1.0]], [0.0, 0.0]), [-1.0, 1.0], batch_size=1, step_size=0.2),
+    counterexample=Point(LeastSquares([[1.0, 0.0], [1.0, 1.0]], [0.0, 0.0]), [0.0, 1.0], batch_size=1, step_size=1.0),
 )
 STABLE_CONTRACTS = Claim(
     "S_ms < 2/eta implies E|x+|^2 <= |x|^2",
     "Where SGD is mean-square stable, every step brings it closer to the minimum on average.",
     distance_after_step,
-    regions.interpolating_with_steps,
+    about_edge_of("mean_square_sharpness"),
     kind="one-step",
     defined=below_edge("mean_square_sharpness"),
     formula=r"S_{ms} < 2/\eta \;\Rightarrow\; E\|x_B^+\|^2 \le \|x\|^2",
@@ -197,7 +206,7 @@ MEAN_RATIO_CONTRACTS = Claim(
     "BS_E < 2/eta implies E|x+|^2 <= |x|^2",
     "Where Batch Sharpness (mean of ratios) is below 2/eta, a step brings SGD closer to the minimum on average.",
     distance_after_step,
-    regions.interpolating_with_steps,
+    about_edge_of("batch_sharpness_mean_ratio"),
     kind="one-step",
     defined=below_edge("batch_sharpness_mean_ratio"),
     formula=r"\mathrm{BS}_E(x) < 2/\eta \;\Rightarrow\; E\|x_B^+\|^2 \le \|x\|^2",
@@ -208,7 +217,7 @@ MEAN_CERTIFIES = Claim(
     "lambda_max < 2/eta implies S_ms <= 2/eta",
     "Stability in the mean implies mean-square stability.",
     edge_of("mean_square_sharpness"),
-    regions.interpolating_with_steps,
+    about_edge_of("lambda_max"),
     kind="mean",
     defined=mean_stable,
     formula=r"\lambda_{\max}(\bar H) < 2/\eta \;\Rightarrow\; S_{ms} \le 2/\eta",
@@ -219,7 +228,7 @@ ALMOST_SURE_CERTIFIES = Claim(
     "E log|1 - eta h_B| < 0 implies S_ms <= 2/eta",
     "Almost-sure stability implies mean-square stability.",
     edge_of("mean_square_sharpness"),
-    lambda: regions.interpolating_with_steps(1),
+    about_edge_of("mean_square_sharpness", 1),
     kind="almost sure",
     defined=geometric_is_stable,
     formula=r"E\log|1 - \eta h_B| < 0 \;\Rightarrow\; S_{ms} \le 2/\eta",

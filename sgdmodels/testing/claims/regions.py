@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -63,9 +64,29 @@ def at_origin(dim: int | None = None) -> SearchStrategy[Model]:
     return st.one_of(fitted, hessians(dim=dim).map(centred))
 
 
-def interpolating(dim: int | None = None) -> SearchStrategy[Point]:
+def interpolating(dim: int | None = None, sampling: SearchStrategy[str] | None = None) -> SearchStrategy[Point]:
     """Positive semi-definite quadratics that share their minimum, the origin; theta is the error x."""
-    return points(at_origin(dim), OFF_MINIMUM)
+    return points(at_origin(dim), OFF_MINIMUM, sampling=sampling)
+
+
+def steps_about_two_over(sharpness: Callable[[Point], float]) -> Callable[[Point], SearchStrategy[float]]:
+    """Step sizes about 2 over a sharpness of the point; where it is not positive, over the largest curvature."""
+
+    def steps(point: Point) -> SearchStrategy[float]:
+        edge = sharpness(point)
+        return step_sizes(2 / edge) if 0 < edge < np.inf else steps_about_two_over_curvature(point)
+
+    return steps
+
+
+def quadratics_about(sharpness: Callable[[Point], float]) -> SearchStrategy[Point]:
+    """Per-sample quadratics of any sign, with a step size about 2 over a sharpness of the point."""
+    return points(any_quadratic(), step_sizes=steps_about_two_over(sharpness))
+
+
+def interpolating_about(sharpness: Callable[[Point], float], dim: int | None = None) -> SearchStrategy[Point]:
+    """The region `interpolating`, with a step size about 2 over a sharpness of the point."""
+    return points(at_origin(dim), OFF_MINIMUM, step_sizes=steps_about_two_over(sharpness))
 
 
 def interpolating_with_steps(dim: int | None = None) -> SearchStrategy[Point]:
@@ -106,9 +127,15 @@ def two_layer_networks() -> SearchStrategy[Point]:
     return points(networks, step_sizes=steps_about_two_over_curvature)
 
 
-def single_samples(kinds: tuple[str, ...] | None = None) -> SearchStrategy[Point]:
+def single_samples() -> SearchStrategy[Point]:
     """Least squares with batches of one sample."""
-    return points(least_squares(kinds=kinds), batch_sizes=st.just(1), sampling=FIXED_SIZE)
+    return points(least_squares(), batch_sizes=st.just(1), sampling=FIXED_SIZE)
+
+
+def equal_norms() -> SearchStrategy[Point]:
+    """The same with inputs of equal norms and samples drawn independently of each other."""
+    schemes = st.sampled_from(("without_replacement", "with_replacement"))
+    return points(least_squares(kinds=("equal_norms",)), batch_sizes=st.just(1), sampling=schemes)
 
 
 def full_batches() -> SearchStrategy[Point]:

@@ -40,7 +40,8 @@ def equal_norms(point: Point) -> tuple[Any, ...]:
 
 MEAN = Claim(
     "(1 - eta lambda)^2 <= rho(second moments)",
-    "Mean-square stability implies stability in the mean: second moments grow at least as fast as squares of means.",
+    "In directions of positive mean curvature mean-square stability implies stability in the mean: "
+    "second moments grow at least as fast as squares of means.",
     mean_growth,
     regions.about_the_edge,
     kind="mean",
@@ -53,7 +54,7 @@ MEAN = Claim(
 )
 ALMOST_SURE = Claim(
     "exp(2 E log|1 - eta h_B|) <= E(1 - eta h_B)^2",
-    "In one dimension mean-square stability implies almost-sure stability.",
+    "In one dimension, of positive mean curvature, mean-square stability implies almost-sure stability.",
     geometric_growth,
     lambda: regions.about_the_edge(1),
     kind="almost sure",
@@ -69,7 +70,7 @@ ONE_DIMENSION = Claim(
     "d = 1, interpolating: lambda_max <= S_ms <= BS_R",
     "In one dimension, near an interpolating minimum, Batch Sharpness (ratio of means) is at least S_ms.",
     one_dimensional_ratios,
-    lambda: regions.interpolating(1),
+    lambda: regions.interpolating(1, regions.INDEPENDENT),
     kind="mean-square",
     formula=r"E[h_B] \le E[h_B^2]/E[h_B] \le E[h_B^3]/E[h_B^2]",
     assumptions=("One parameter, positive semi-definite Hessians.", "All samples share their minimum.", SCHEMES),
@@ -80,11 +81,15 @@ EQUAL_NORMS = Claim(
     "least squares, equal norms, b = 1: BS_E = BS_R = S_ms = trace",
     "With inputs of equal norms and batches of one sample, Batch Sharpness is the mean-square edge at every point.",
     equal_norms,
-    lambda: regions.single_samples(("equal_norms",)),
+    regions.equal_norms,
     kind="mean-square",
     relation="==",
     formula=r"\|a_i\|^2 = R,\ b = 1:\quad \mathrm{BS} = S_{ms} = \mathrm{tr}\,\bar H = R",
-    assumptions=("Least squares, inputs of equal norms.", "Batches of one sample.", "No sample's gradient vanishes."),
+    assumptions=(
+        "Least squares, inputs of equal norms.",
+        "Batches of one sample, drawn independently.",
+        "No sample's gradient vanishes.",
+    ),
     proof="The trace of D(X) is R tr(Hbar X) = R tr C(X), and is positive on the Perron matrix.",
     reference="I17; " + MULAYOFF,
     defined=lambda point: no_gradient_vanishes(point) and well_conditioned(point),

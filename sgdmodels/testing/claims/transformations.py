@@ -46,14 +46,19 @@ def reflection(direction: FloatArray) -> FloatArray:
     return np.eye(len(direction)) - 2 / (direction @ direction) * np.outer(direction, direction)
 
 
-def reflected(point: Point, direction: FloatArray) -> Point:
-    """A quadratic or least-squares point in coordinates reflected along `direction`."""
-    q, model = reflection(direction), point.model
+def turned(point: Point, directions: list[list[float]]) -> Point:
+    """A quadratic or least-squares point in coordinates reflected along one direction after the other.
+
+    Two reflections are a rotation in a plane, and all orthogonal matrices of d dimensions are products of d.
+    """
+    q, model = np.eye(point.model.dim), point.model
+    for direction in directions:
+        q = reflection(np.array(direction)) @ q
     if isinstance(model, Quadratics):
-        h = q @ model.hessians @ q
-        turned: Model = Quadratics((h + h.transpose(0, 2, 1)) / 2, model.centers @ q)
+        h = q @ model.hessians @ q.T
+        other: Model = Quadratics((h + h.transpose(0, 2, 1)) / 2, model.centers @ q.T)
     elif isinstance(model, LeastSquares):
-        turned = LeastSquares(model.inputs @ q, model.targets)
+        other = LeastSquares(model.inputs @ q.T, model.targets)
     else:
-        raise InvalidArgument(f"model must be Quadratics or LeastSquares to be reflected, got {model!r}")
-    return replace(point, model=turned, theta=q @ point.theta)
+        raise InvalidArgument(f"model must be Quadratics or LeastSquares to be turned, got {model!r}")
+    return replace(point, model=other, theta=q @ point.theta)
