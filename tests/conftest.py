@@ -13,7 +13,7 @@ matplotlib.use("Agg")
 # "ci" finds the same examples in every run; "deep" is asked for by --hypothesis-profile=deep
 hypothesis.settings.register_profile("ci", derandomize=True, max_examples=50, deadline=None, database=None)
 hypothesis.settings.register_profile(
-    "deep", max_examples=3000, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "deep", max_examples=1000, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("ci")
 

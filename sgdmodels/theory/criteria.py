@@ -131,8 +131,9 @@ def criteria(
     as ``"without_replacement"``. Raises InvalidArgument.
 
     >>> zoo = criteria([[[1.0]], [[3.0]]], batch_size=1)
-    >>> zoo["lambda_max"], round(zoo["mean_square_sharpness"], 12), zoo["worst_batch"]  # E h, E h^2 / E h, max h
-    (2.0, 2.5, 3.0)
+    >>> names = ("lambda_max", "mean_square_sharpness", "worst_batch")
+    >>> [round(zoo[name], 12) for name in names]  # E h, E h^2 / E h, max h
+    [2.0, 2.5, 3.0]
     """
     known = {criterion.name: criterion for criterion in CRITERIA}
     if names is not None and (isinstance(names, str) or not isinstance(names, Iterable)):
