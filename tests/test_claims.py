@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import sgdmodels as sm
 from sgdmodels.testing import Point
 from sgdmodels.testing.claim import Claim
-from sgdmodels.testing.claims import FALSE, PROVABLE
+from sgdmodels.testing.claims import FALSE, PROVABLE, crossings, one_step, symmetries
 
 from .enumeration import all_batches, batch_sums, expectations
 
@@ -25,6 +25,23 @@ def test_provable_claims_survive_where_they_could_fail(claim: Claim[Any]) -> Non
     survived = claim.test(settings(max_examples=2 * settings().max_examples))
     assert survived.points >= 10
     assert survived.vacuous < 0.5 * survived.points
+
+
+def test_points_that_the_deep_profile_found() -> None:
+    """Residuals that cancel to nine digits, and steps from a point where all batch gradients vanish."""
+    cancelled = Point(
+        sm.models.GatedQuadratic([[3.0, 1.0, 0.0]], [0.0], 0.0, 1.0),
+        [-0.8999999991618097, 2.7000000002793967, 0.0, -1.846925938860985e-24],
+        batch_size=1,
+        sampling="with_replacement",
+    )
+    assert symmetries.DUPLICATES.holds(cancelled)
+    hessian = [[0.3600000000000001, -0.4800000000000001], [-0.4800000000000001, 0.6400000000000001]]
+    vanishing = Point(
+        sm.models.Quadratics([hessian], [[1.0, 3.0]]), [-3.0, 0.0], batch_size=1, step_size=6.944444444444443
+    )
+    assert np.isnan(crossings.GROWTH_R.margin((vanishing, 0.5))) or crossings.GROWTH_R.holds((vanishing, 0.5))
+    assert np.isnan(one_step.CATAPULT_R.margin(replace(vanishing, theta=np.array([1.0, 3.0]))))
 
 
 def batches(point: Point, size: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -126,7 +126,9 @@ GROWTH_R = Claim(
     growth_at_least(ratio_of_growths),
     beyond_ratio,
     kind="one-step",
-    defined=lambda case: bool(case[0].eta * case[0].batch_sharpness >= 2 + case[1]),
+    defined=lambda case: bool(
+        case[0].batches().gradients.any() and case[0].eta * case[0].batch_sharpness >= 2 + case[1]
+    ),
     formula=r"\mathrm{BS}_R \ge (2 + \varepsilon)/\eta \;\Rightarrow\; "
     r"E_B\|\nabla L_B(\theta_B^+)\|^2 / E_B\|g_B\|^2 \ge (1 + \varepsilon)^2",
     assumptions=(QUADRATIC, "Some batch has a gradient.", "eps >= 0."),

@@ -62,7 +62,7 @@ def ratio_of_growths(point: Point) -> tuple[Any, ...]:
     table = point.batches()
     after, before = (float(table.mean(squares)) for squares in growths(point))
     if before == 0:
-        return np.nan, np.nan
+        return np.nan, np.nan, 0.0
     bound = (1 - point.eta * point.batch_sharpness) ** 2
     return bound, after / before, amplification(point) * square_condition(point)
 

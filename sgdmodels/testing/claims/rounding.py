@@ -26,6 +26,18 @@ def curvature_size(point: Point) -> float:
     return float(np.linalg.norm(point.hessians, axis=(1, 2)).max())
 
 
+def hessian_condition(point: Point) -> float:
+    """How many times a relative change of the parameters, each by a share of its own, is larger in Hessians; or 1.
+
+    Where residuals cancel, Hessians inherit it: two ways to sum up the same data then differ in the same measure.
+    """
+    size, step = curvature_size(point), 2.0**-20
+    shares = np.cos(1 + 1.7 * np.arange(point.model.dim))
+    moved = point.model.sample_hessians(point.theta * (1 + step * shares))
+    change = float(np.max(abs(moved - point.hessians))) / step
+    return max(1.0, change / size) if size > 0 else 1.0
+
+
 def location_sizes(point: Point) -> FloatArray:
     """|theta| + |c_i|, shape (n,)."""
     centers = np.linalg.norm(point.model.centers, axis=1) if isinstance(point.model, Quadratics) else 0.0

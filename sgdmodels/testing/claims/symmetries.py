@@ -21,6 +21,7 @@ from .rounding import (
     curvature_size,
     gradient_square,
     gradients_are_clear,
+    hessian_condition,
     interaction_scale,
     mean_condition,
     pencil_condition,
@@ -108,7 +109,8 @@ def turned_sharpnesses(case: tuple[Point, Directions]) -> tuple[Any, ...]:
 
 
 def duplicated_sharpnesses(point: Point) -> tuple[Any, ...]:
-    return compared(point, replace(point, model=replicated(point.model, 2)))
+    left, right, scale = compared(point, replace(point, model=replicated(point.model, 2)))
+    return left, right, hessian_condition(point) * scale
 
 
 def duplicated_is_enumerable(point: Point) -> bool:
