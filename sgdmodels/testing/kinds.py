@@ -19,10 +19,11 @@ from ..theory import (
     max_step_size,
     second_moment_radius,
 )
+from ..theory.momentum import Momentum
+from ..theory.second_moment import growth_factor
 
 ROUNDING = 1e-9  # a growth factor closer to 1, or an exponent closer to 0, decides nothing
 FLAT = 1e-12  # mean curvatures below this share of the largest are zero
-LARGEST_LOG = 709.0  # of a number that is not inf
 CLEAR = 4.0  # standard errors that decide
 
 
@@ -77,14 +78,11 @@ def _largest(edge: float, kind: str) -> str:
 
 def _mean_radius(q: Question) -> tuple[float, float]:
     """Spectral radius per step of E x, and its edge."""
-    values, eta, beta = np.linalg.eigvalsh(q.mean), q.step_size, q.momentum
+    values, eta = np.asarray(np.linalg.eigvalsh(q.mean), dtype=np.float64), q.step_size
     top, bad = float(values[-1]), values[0] <= -FLAT * abs(values).max()
-    if beta:
-        ahead = 1 + beta if q.nesterov else 1.0  # theta <- theta - eta (ahead g + carried v)
-        carried = beta**2 if q.nesterov else beta
-        blocks = np.array([[[1 - eta * ahead * v, -eta * carried], [v, beta]] for v in values])
-        radius = float(np.abs(np.linalg.eigvals(blocks)).max())
-        reach = 2 * (1 + beta) / (1 + 2 * beta if q.nesterov else 1.0)
+    if q.momentum:
+        optimiser = Momentum(q.momentum, q.nesterov)
+        radius, reach = optimiser.noiseless_factor(eta, values), optimiser.noiseless_edge(1.0)
     elif q.ell == math.inf:
         radius, reach = float(np.exp(-eta * values).max()), math.inf
     else:
@@ -150,8 +148,7 @@ def _growth_anywhere(q: Question) -> float:
     drift = np.kron(mean, eye) + np.kron(eye, mean)
     noisy = noise.c2 * sum(np.kron(h, h) for h in spread) / len(spread)
     rate = float(np.linalg.eigvalsh(q.step_size * (np.kron(mean, mean) / q.ell + noisy) - drift)[-1])
-    grown = min(q.step_size * rate, LARGEST_LOG)
-    return math.exp(grown) if q.ell == math.inf else float((1 + q.step_size * rate / q.ell) ** q.ell)
+    return growth_factor(q.step_size * rate, q.ell)
 
 
 def _almost_sure(q: Question) -> Answer:

@@ -27,6 +27,8 @@ from numpy.typing import ArrayLike
 from ..arguments import FloatArray, float_array, integer, one_of, real
 from ..errors import InvalidArgument
 from ..sampling import SCHEMES
+from ..theory.momentum import checked_momentum
+from ..theory.pencil import checked_micro_steps
 from .kinds import ANSWERS, Question
 
 KERNEL = 1e-10  # curvatures below this share of the largest are zero
@@ -80,16 +82,12 @@ def _question(
     largest = float(abs(h).max()) ** (2 if h.ndim == 2 else 1)
     if not eta * largest < FARTHEST:
         raise InvalidArgument(f"step_size {eta:.6g} is beyond every edge at curvatures up to {largest:.6g}; lower it")
-    if nesterov and not momentum:
-        raise InvalidArgument("nesterov=True needs momentum > 0, got momentum=0.0; set momentum or drop nesterov")
-    beta = real("momentum", momentum, 0.0, 1.0)
-    micro: float = math.inf if ell == math.inf else integer("ell", ell, 1)
-    if beta and micro != 1:
-        raise InvalidArgument(f"ell must be 1 with momentum, got ell={ell} and momentum={momentum}")
+    optimiser = checked_momentum(momentum, nesterov, checked_micro_steps("ell", ell))
+    beta = 0.0 if optimiser is None else optimiser.beta
     return Question(
         h, basis, eta,
         integer("batch_size", batch_size, 1, len(h), "(the number of samples)"), one_of("sampling", sampling, SCHEMES),
-        beta, nesterov, micro, None if x is None else float_array("x", x, (len(basis),)), sampled,
+        beta, nesterov, ell, None if x is None else float_array("x", x, (len(basis),)), sampled,
     )  # fmt: skip
 
 

@@ -176,7 +176,11 @@ def second_moment_radius(
                 f"lambda_max = {system.scale:.6g}; the radius there is infinite for all purposes"
             )
         return MomentumMap(system, optimiser).growth_factor(eta * system.scale)
-    growth = eta * system.growth(eta)
+    return growth_factor(eta * system.growth(eta), micro_steps)
+
+
+def growth_factor(growth: float, micro_steps: float) -> float:
+    """(1 + growth / m)^m for m micro-steps, e^growth for m = inf; inf beyond the largest float."""
     if micro_steps < math.inf:
         share = growth / micro_steps
         if share <= -1:  # by rounding: the factor of a micro-step is not negative
