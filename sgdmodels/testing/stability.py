@@ -28,7 +28,7 @@ from ..arguments import FloatArray, float_array, integer, one_of, real
 from ..errors import InvalidArgument
 from ..sampling import SCHEMES
 from ..theory.momentum import checked_momentum
-from ..theory.pencil import checked_micro_steps
+from ..theory.pencil import checked_micro_steps, symmetric_matrices
 from .kinds import ANSWERS, Question
 
 KERNEL = 1e-10  # curvatures below this share of the largest are zero
@@ -97,9 +97,7 @@ def _moving(hessians: ArrayLike) -> tuple[FloatArray, FloatArray]:
         rows = float_array("hessians", hessians, ("samples", "d"))
         flat = rows
     else:
-        rows = float_array("hessians", hessians, ("samples", "d", "d"))
-        if rows.shape[1] != rows.shape[2] or abs(rows - rows.transpose(0, 2, 1)).max() > 1e-9 * abs(rows).max():
-            raise InvalidArgument(f"hessians must be symmetric matrices (samples, d, d), got shape {rows.shape}")
+        rows = symmetric_matrices(hessians)
         flat = rows.reshape(-1, rows.shape[1])
     if not rows.any():
         raise InvalidArgument("hessians must not all be zero: nothing moves, so there is nothing to be stable")

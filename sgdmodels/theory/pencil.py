@@ -151,10 +151,15 @@ def hessian_population(hessians: ArrayLike) -> Population:
     with suppress(ValueError):  # a ragged list: float_array says so
         if np.ndim(hessians) == 2:
             return direction_population(hessians)
+    return Population.of(symmetric_matrices(hessians))
+
+
+def symmetric_matrices(hessians: ArrayLike) -> FloatArray:
+    """Checked per-sample Hessians (n, d, d) as an array."""
     h = float_array("hessians", hessians, ("samples", "d", "d"))
     if h.shape[1] != h.shape[2] or abs(h - h.transpose(0, 2, 1)).max() > 1e-9 * abs(h).max():
         raise InvalidArgument(f"hessians must be symmetric matrices (samples, d, d), got shape {h.shape}")
-    return Population.of(h)
+    return h
 
 
 def direction_population(directions: ArrayLike) -> Population:
