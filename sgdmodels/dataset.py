@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from .simulate import Run
 
 DIMS = ("replica", "step", "batch_size")
+# What may stand beside a metric: what it is, and its units where they are not the metric's.
+BESIDE = {
+    "standard_error": ("standard error", ""),
+    "low": ("lower end of the 95 % interval", ""),
+    "high": ("upper end of the 95 % interval", ""),
+    "samples": ("number of samples, batches or probes behind the value", "1"),
+    "residual": ("relative residual", "1"),
+    "converged": ("whether the residual is below the tolerance (1) or not (0),", "1"),
+    "products": ("Hessian-vector products spent", "1"),
+}
 
 
 def provenance(model: Model) -> dict[str, Any]:
@@ -49,8 +59,9 @@ def labels(metrics: Sequence[Metric], name: str) -> dict[str, str]:
     for metric in metrics:
         if name == metric.name:
             return {"long_name": metric.long_name, "units": metric.units}
-        if name == f"{metric.name}_standard_error":
-            return {"long_name": f"standard error of {metric.long_name}", "units": metric.units}
+        for suffix, (about, units) in BESIDE.items():
+            if name == f"{metric.name}_{suffix}":
+                return {"long_name": f"{about} of {metric.long_name}", "units": units or metric.units}
     return {"long_name": name, "units": "1"}
 
 

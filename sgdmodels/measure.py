@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,13 +56,14 @@ def measure(
 
 
 def evaluate(metrics: Sequence[Metric], points: Snapshots) -> Iterator[tuple[str, FloatArray]]:
-    """(variable name, values) of every metric, standard errors included; NaN wherever a value is not finite."""
+    """(variable name, values) of every metric and what comes with it; NaN wherever a value is not finite."""
     for metric in metrics:
         with np.errstate(all="ignore"):  # a step size past the edge overflows on its way out: data, not a warning
-            values = metric.evaluate(points)
-        value, *error = values if isinstance(values, tuple) else (values,)
-        names = (metric.name, f"{metric.name}_standard_error")
-        for name, array in zip(names, (value, *error), strict=False):
+            values = points.model.measured(metric, points)
+        if isinstance(values, tuple):
+            values = {"": values[0], "standard_error": values[1]}
+        for suffix, array in values.items() if isinstance(values, Mapping) else (("", values),):
+            name = f"{metric.name}_{suffix}" if suffix else metric.name
             checked = np.array(array, dtype=np.float64)
             shape = (*points.shape, len(points.batch_sizes)) if metric.per_batch_size else points.shape
             if checked.shape != shape:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -174,15 +174,27 @@ class Run:
     def go(self) -> xr.Dataset:
         """Step, record, and stop early but whole on Ctrl-C."""
         started = time.perf_counter()
-        workers = self._workers()
-        done, interrupted = 0, False
+        done, interrupted = self.drive(self._workers())
+        return record_dataset(self, done, interrupted, time.perf_counter() - started)
+
+    def drive(
+        self, workers: list[Any], step: int | None = None, done: int = 0,
+        at_border: Callable[[int, int], None] = lambda step, done: None,
+    ) -> tuple[int, bool]:  # fmt: skip
+        """Take all workers to the end, chunk by chunk: how many records there are, and whether Ctrl-C came first.
+
+        step, done: where to take up, and the records that are there already. at_border(step, done) is called after
+        every chunk.
+        """
+        interrupted = False
+        step = self.first_step if step is None else step
         label = type(self.dynamics).__name__
         with (
             Progress(self.steps - self.first_step, label, self.progress) as bar,
             ThreadPoolExecutor(self.threads) as pool,
         ):
             try:
-                step, length = self.first_step, CHECK_EVERY
+                length = CHECK_EVERY
                 per_record = 8 * self.theta.size
                 while done < len(self.recorded):
                     clock = time.perf_counter()
@@ -192,15 +204,18 @@ class Run:
                     self._advance(pool, workers, step, end, records)
                     step, done = end, records.stop
                     bar.update(step - self.first_step)
+                    at_border(step, done)
                     seconds = max(time.perf_counter() - clock, 1e-6)
                     growth = max(0.25, CHUNK_SECONDS / seconds)
                     length = max(CHECK_EVERY, int(length * growth) // CHECK_EVERY * CHECK_EVERY)
             except KeyboardInterrupt:
                 interrupted = True
-        return record_dataset(self, done, interrupted, time.perf_counter() - started)
+        return done, interrupted
 
-    def _workers(self) -> list[Worker]:
+    def _workers(self) -> list[Any]:
         count = len(self.replicas)
+        if self.model.worker is not None and self.plan.functions and self.plan.advance is None:
+            return [self.model.worker(self)]
         groups = -(-count // GROUP)
         records = -(-CHECK_EVERY // self.record_every)  # of the shortest chunk
         fitting = -(-8 * records * self.theta.size // CHUNK_BYTES)
@@ -208,7 +223,7 @@ class Run:
         edges = [GROUP * (groups * k // shares) for k in range(shares)] + [count]
         return [Worker(self, slice(a, b)) for a, b in pairwise(edges)]
 
-    def _advance(self, pool: ThreadPoolExecutor, workers: list[Worker], start: int, end: int, records: slice) -> None:
+    def _advance(self, pool: ThreadPoolExecutor, workers: list[Any], start: int, end: int, records: slice) -> None:
         """All workers from `start` to `end`."""
         if len(workers) == 1:
             workers[0].advance(start, end, records)

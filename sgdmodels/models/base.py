@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numba import int32, int64, void
@@ -106,6 +106,7 @@ class Model(ABC):
     data: tuple[FloatArray, FloatArray, FloatArray, FloatArray]
     settings: dict[str, Any]
     squared_error: bool = False  # l_i = (f_i - y_i)^2 / 2 and nothing else
+    worker: ClassVar[Callable[..., Any] | None] = None  # steps the replicas of a loss that has no kernels
 
     @property
     @abstractmethod
@@ -128,6 +129,10 @@ class Model(ABC):
         """a_i (n, d) if every Hessian is a_i a_i', which large stability problems need; None if it is not."""
         self.check_parameters("theta", theta)
         return None
+
+    def measured(self, metric: Any, snapshots: Any) -> Any:
+        """What `metric` gives at `snapshots`; a loss without kernels has its own ways of measuring."""
+        return metric.evaluate(snapshots)
 
     @property
     def definition(self) -> Definition | None:

@@ -1,0 +1,203 @@
+"""A network, a loss and data as a loss of sgdmodels: measured, stepped and scored by the same names as the closed
+forms.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ..arguments import FloatArray, aligned, integer
+from ..errors import InvalidArgument
+from ..measure import measure
+from ..metrics import METRICS, Metric, Snapshots
+from ..models import Model
+from ..models.base import LossKernels
+from .accuracy import Accuracy
+from .budget import MemoryBudget
+from .checks import check_network
+from .dense_chain import DenseChain
+from .losses import squared_error
+from .measurements import BUILT_IN, network_metrics
+from .module_objective import ModuleObjective
+from .objective import Objective
+from .worker import Worker
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+LARGEST_TABLE = 2**27  # entries of the dense arrays that only small networks can have
+
+
+class Probe(Model):
+    r"""A `torch.nn.Module` with a per-sample loss and data, as a loss L(theta) over its flat parameter vector.
+
+    .. math:: L(\theta) = \tfrac1n\textstyle\sum_i \ell(f(x_i; \theta), y_i)
+
+    net: without dropout or batch statistics, all parameters trained. loss(outputs, targets): one value per sample, such
+    as those of `sgdmodels.networks.losses`. inputs, targets: samples first, tensors or arrays; floating ones are
+    brought to the network's dtype and device. theta is the concatenation of `net.named_parameters()`. memory: bytes
+    that a piece of work may hold. compiled: let torch.compile fuse the gradients of ensembles. The network itself is
+    never changed.
+
+    Raises InvalidArgument, with the reason, for what cannot be measured: see `sgdmodels.networks.checks`.
+
+    >>> import torch
+    >>> from sgdmodels.networks import Probe, losses
+    >>> net = torch.nn.Linear(2, 1, bias=False)
+    >>> _ = torch.nn.init.zeros_(net.weight)
+    >>> probe = Probe(net, losses.squared_error, torch.eye(2) * 2**0.5, torch.ones(2, 1))
+    >>> point = probe.measure(batch_size=[1, 2], metrics=("lambda_max", "batch_sharpness"))
+    >>> [round(float(v), 6) for v in (point.lambda_max, *point.batch_sharpness)]  # H = I; for one sample 2 e_i e_i'
+    [1.0, 2.0, 1.0]
+    """
+
+    worker: ClassVar[Callable[..., Any] | None] = Worker
+
+    def __init__(
+        self,
+        net: torch.nn.Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        inputs: Tensor | np.ndarray,
+        targets: Tensor | np.ndarray,
+        *,
+        accuracy: Accuracy | None = None,
+        memory: int = 2**30,
+        compiled: bool = False,
+    ) -> None:
+        first = next(net.parameters(), None) if isinstance(net, torch.nn.Module) else None
+        x, y = (brought(name, value, first) for name, value in (("inputs", inputs), ("targets", targets)))
+        check_network(net, loss, x, y)
+        self.net, self.accuracy = net, Accuracy() if accuracy is None else accuracy
+        budget = MemoryBudget(integer("memory", memory, 1))
+        objective: Objective | None = DenseChain.of(net, loss, x, y, budget)
+        if objective is None:
+            objective = ModuleObjective(net, loss, x, y, budget, compiled=compiled)
+        self.objective = objective
+        self.samples, self.dim = objective.samples, objective.dim
+        for name in ("subset", "curvature_samples"):
+            wanted = getattr(self.accuracy, name)
+            if wanted is not None:
+                integer(name, wanted, 1, self.samples, "(the number of samples)")
+        known = getattr(loss, "__module__", "") == squared_error.__module__  # two imports of it make two functions
+        self.squared_error = (
+            known and getattr(loss, "__name__", "") == squared_error.__name__ and self.samples == y.numel()
+        )
+        self.settings = {
+            "network": type(net).__name__, "loss": getattr(loss, "__name__", type(loss).__name__),
+            "dtype": str(objective.dtype).removeprefix("torch."), "device": str(objective.device),
+            "architecture": hashlib.sha256(repr(net).encode()).hexdigest()[:16],
+        }  # fmt: skip
+
+    def parameters(self) -> FloatArray:
+        """The network's present parameters as one vector (d,)."""
+        pieces = [p.detach().reshape(-1).double().cpu() for p in self.net.parameters()]
+        return torch.cat(pieces).numpy()
+
+    def measure(
+        self,
+        batch_size: int | Sequence[int] = 1,
+        *,
+        sampling: str = "without_replacement",
+        metrics: Sequence[str | Metric] | None = None,
+        theta: ArrayLike | None = None,
+        seed: int = 0,
+    ) -> xr.Dataset:
+        """Metrics at the network's present parameters (or at `theta`), as `sgdmodels.measure` has them.
+
+        metrics: names of `sgdmodels.METRICS` and of `sgdmodels.networks.METRICS`, or Metric objects; without them all
+        of the former. Each variable NAME comes with NAME_standard_error (0 where it is exact) and NAME_samples; Batch
+        Sharpness with its 95 % interval, eigenvalues with their relative residual and whether they have converged.
+        """
+        chosen = [m.name for m in METRICS] if metrics is None else metrics
+        point = self.parameters() if theta is None else theta
+        return measure(self, point, batch_size, sampling=sampling, metrics=network_metrics(chosen), seed=seed)
+
+    def measured(self, metric: Metric, snapshots: Snapshots) -> Any:
+        return BUILT_IN[metric.name](snapshots) if metric in METRICS else metric.evaluate(snapshots)
+
+    # The interface of a loss, in float64 numpy.
+
+    def sample_losses(self, theta: ArrayLike) -> FloatArray:
+        return self._array(self.objective.sample_losses(self._point(theta)))
+
+    def sample_gradients(self, theta: ArrayLike) -> FloatArray:
+        self._check_table("sample_gradients", self.samples * self.dim)
+        point, eye = self._point(theta), torch.arange(self.samples, device=self.objective.device)[:, None]
+        ones = torch.ones(self.samples, 1, dtype=self.objective.dtype, device=self.objective.device)
+        rows = [
+            self.objective.gradients(point.expand(len(part), -1), part, ones[: len(part)]) for part in eye.split(256)
+        ]
+        return self._array(torch.cat(rows))
+
+    def sample_hessians(self, theta: ArrayLike) -> FloatArray:
+        self._check_table("sample_hessians", self.samples * self.dim**2)
+        basis = torch.eye(self.dim, dtype=self.objective.dtype, device=self.objective.device)
+        return self._array(self.objective.projected(self._point(theta), basis))
+
+    def weighted_gradient(self, theta: ArrayLike, index: ArrayLike, weight: ArrayLike) -> FloatArray:
+        chosen = torch.from_numpy(np.asarray(index, dtype=np.int64)).to(self.objective.device)
+        if len(chosen) == 0:
+            return np.zeros(self.dim)
+        weights = torch.from_numpy(np.array(weight, dtype=np.float64)).to(chosen.device, self.objective.dtype)
+        return self._array(self.objective.gradient(self._point(theta), chosen, weights))
+
+    def hessian(self, theta: ArrayLike) -> FloatArray:
+        self._check_table("hessian", self.dim**2)
+        product = self.objective.operator(self._point(theta))
+        basis = torch.eye(self.dim, dtype=self.objective.dtype, device=self.objective.device)
+        rows = torch.cat([product(part) for part in basis.split(64)])
+        return self._array(0.5 * (rows + rows.T))
+
+    def hvp(self, theta: ArrayLike, vector: ArrayLike) -> FloatArray:
+        direction = torch.from_numpy(self.check_parameters("vector", vector)).to(self._like)
+        return self._array(self.objective.operator(self._point(theta))(direction[None])[0])
+
+    def workspace(self) -> FloatArray:
+        return aligned((1, 8))
+
+    @property
+    def kernels(self) -> LossKernels:
+        raise InvalidArgument(
+            "a network has no compiled kernels: write the metric with objective, hvp or weighted_gradient of the Probe"
+        )
+
+    @cached_property
+    def data(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:  # type: ignore[override]
+        """Inputs (n, .), targets, and two empty tables."""
+        inputs = self.objective.inputs.reshape(self.samples, -1).double().cpu().numpy()
+        return inputs, self.objective.targets.double().cpu().numpy().ravel(), np.zeros(1), np.zeros((1, 1))
+
+    @property
+    def _like(self) -> Tensor:
+        return self.objective.inputs.new_empty(0, dtype=self.objective.dtype)
+
+    def _point(self, theta: ArrayLike) -> Tensor:
+        return torch.from_numpy(self.check_parameters("theta", theta)).to(self._like)
+
+    def _array(self, tensor: Tensor) -> FloatArray:
+        return tensor.detach().double().cpu().numpy()
+
+    def _check_table(self, name: str, entries: int) -> None:
+        if entries > LARGEST_TABLE:
+            raise InvalidArgument(
+                f"{name} of this network has {entries:.3g} entries (n = {self.samples}, d = {self.dim}), more than "
+                f"{LARGEST_TABLE:.3g}; use products with the Hessian (hvp), or a smaller network"
+            )
+
+
+def brought(name: str, value: Any, like: Tensor | None) -> Tensor:
+    """`value` as a tensor on the network's device, in its dtype if it is a floating one."""
+    if not isinstance(value, Tensor | np.ndarray):
+        raise InvalidArgument(f"{name} must be a tensor or an array with samples first, got {type(value).__name__}")
+    tensor = torch.as_tensor(value).detach()
+    if like is None:
+        return tensor
+    return tensor.to(like.device, like.dtype if tensor.is_floating_point() else tensor.dtype)
