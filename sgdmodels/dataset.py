@@ -8,6 +8,7 @@ import json
 import platform
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numba
 import numpy as np
@@ -32,18 +33,30 @@ BESIDE = {
     "samples": ("number of samples, batches or probes behind the value", "1"),
     "residual": ("relative residual", "1"),
     "converged": ("whether the residual is below the tolerance (1) or not (0),", "1"),
-    "products": ("Hessian-vector products spent", "1"),
+    "products": ("products with a Hessian spent on", "1"),
+    "rank": ("dimension of the subspace behind", "1"),
+    "increase": ("relative increase at the last enlargement of the subspace behind", "1"),
 }
+
+
+_digests: WeakKeyDictionary[Model, str] = WeakKeyDictionary()  # data of a model never change
+
+
+def data_sha256(model: Model) -> str:
+    """The identity of a model's data."""
+    if model not in _digests:
+        digest = hashlib.sha256()
+        for array in model.data:
+            digest.update(np.ascontiguousarray(array).tobytes())
+        _digests[model] = digest.hexdigest()
+    return _digests[model]
 
 
 def provenance(model: Model) -> dict[str, Any]:
     """Versions, machine, time and the loss, as values that any file format can hold."""
-    digest = hashlib.sha256()
-    for array in model.data:
-        digest.update(np.ascontiguousarray(array).tobytes())
     return {
         "model": json.dumps(model.describe()),
-        "data_sha256": digest.hexdigest(),
+        "data_sha256": data_sha256(model),
         "sgdmodels_version": __version__,
         "python_version": platform.python_version(),
         "numpy_version": np.__version__,

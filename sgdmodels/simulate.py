@@ -240,7 +240,7 @@ class Run:
         """Put the values of one worker's replicas and records in their place."""
         if name not in self.results:  # two workers may both find it missing: setdefault keeps one array
             shape = (len(self.replicas), len(self.recorded), *values.shape[2:])
-            self.results.setdefault(name, np.empty(shape))  # rows beyond the last record are never shown
+            self.results.setdefault(name, np.full(shape, np.nan))  # what comes beside a metric may have gaps
         self.results[name][rows, records] = values
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import sgdmodels as sm
-from sgdmodels.networks import Probe, losses
+from sgdmodels.networks import Accuracy, Probe, losses
 
 
 class LinearPredictor(nn.Module):
@@ -44,7 +44,9 @@ class DeepLinearPredictor(nn.Module):
         return self.w * (x @ self.v)
 
 
-def twins(name: str, samples: int = 12, features: int = 4, seed: int = 0) -> tuple[sm.models.Model, Probe, np.ndarray]:
+def twins(
+    name: str, samples: int = 12, features: int = 4, seed: int = 0, accuracy: Accuracy | None = None
+) -> tuple[sm.models.Model, Probe, np.ndarray]:
     """A loss, the same as a Probe, and a point."""
     rng = np.random.default_rng(seed)
     x, y = rng.standard_normal((samples, features)), rng.standard_normal(samples)
@@ -54,7 +56,7 @@ def twins(name: str, samples: int = 12, features: int = 4, seed: int = 0) -> tup
         "diagonal, depth 3": lambda: (sm.models.DiagonalNetwork(x, y, depth=3), DiagonalPredictor(features, 3)),
         "linear": lambda: (sm.models.LinearNetwork(x, y), DeepLinearPredictor(features)),
     }[name]()
-    return model, Probe(net, losses.squared_error, x, y), 0.5 * rng.standard_normal(model.dim)
+    return model, Probe(net, losses.squared_error, x, y, accuracy=accuracy), 0.5 * rng.standard_normal(model.dim)
 
 
 NAMES = ("least squares", "diagonal", "diagonal, depth 3", "linear")

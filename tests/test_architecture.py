@@ -63,6 +63,8 @@ ALLOWED: dict[str, set[str] | None] = {
     "scorecard_figures": {"plot", "theory", "predictions", "scorecard"},  # scorecard for types only
     "plot": {"errors", "arguments"},
     "testing": BASE | {"kernels", "models", "dynamics", "metrics", "theory", "measure", "simulate", "batches"},
+    "networks": BASE
+    | {"kernels", "batches", "models", "dynamics", "metrics", "theory", "measure", "dataset", "simulate"},
     "demo": {"plot", "dynamics", "recipes", "simulate", "theory"},
     "cli": {"demo", "version", "report", "scorecard", "survey", "symbolic"},
     "__main__": {"cli"},

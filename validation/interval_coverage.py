@@ -33,12 +33,28 @@ UNITS = (8, 16, 32, 64, 128)
 BOOTSTRAPPED = 300  # of the replicates
 RUNS = (8, 16, 32)
 TARGETS = (0.1, 0.03, 0.01)
+SUMMARY = """## What it says
+
+* BS_E is well covered everywhere: 92 to 96 % from 16 independent batches on. Its ratios have light tails.
+* BS_R is covered from whole permutations (93 to 96 % from 8 of them), since each holds every sample. From independent
+  batches it falls short where few samples carry the numerator: at b = 1 and 4 of the middle point 80 to 85 % at 32
+  batches and 84 to 91 % at 128, and no other interval does much better. Use the six moments there.
+* Fieller-t and the delta method with Student's t cover alike on these data, where denominators are well known; normal
+  quantiles and the percentile bootstrap lose 4 to 9 points at 8 units, the bootstrap still 1 to 2 at 64.
+* Adaptive stopping costs coverage of BS_R in the same cells (83 to 91 % where 3 or 10 % is asked), elsewhere it is 88 %
+  or more; starting from 32 units and 128 batches instead of 16 and 64 was tried and gains 4 points in the worst cell.
+  The error asked for is met within a tenth but for those cells, where it is up to a third larger.
+* The published rule stops BS_E by the error of BS_R, so what it delivers is not what was asked: where its cap of 1000
+  batches binds it ends above 1 %, and at b = 1 it takes two and a half times the batches that 3 % of BS_E needs.
+* Runs of disjoint batches save a factor of 1.4 to 3 in batches for 1 % once training has begun, nothing at the start,
+  where fewer batches are needed than the first look takes.
+"""
 SHORT = {"ratio_of_means": "BS_R", "mean_of_ratios": "BS_E"}
 Pools = dict[tuple[str, int], tuple[FloatArray, FloatArray]]
 
 
-def network(seed: int) -> ModuleObjective:
-    """Recipe N: 3466 parameters in float32."""
+def network(seed: int) -> tuple[ModuleObjective, torch.Tensor]:
+    """Recipe N, 3466 parameters in float32, and where it starts."""
     images, labels = load_digits(return_X_y=True)
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(images))[:SAMPLES]
@@ -58,12 +74,12 @@ def network(seed: int) -> ModuleObjective:
             p.copy_(0.6 / p.shape[-1] ** 0.5 * torch.randn(p.shape, generator=generator) if p.ndim == 2 else 0 * p)
     inputs = torch.tensor(images[chosen] / 8 - 1, dtype=torch.float32)
     targets = torch.eye(10)[torch.tensor(classes)]
-    return ModuleObjective(net, lambda f, y: 0.5 * (f - y).square().sum(1), inputs, targets, MemoryBudget(2**30))
+    objective = ModuleObjective(net, lambda f, y: 0.5 * (f - y).square().sum(1), inputs, targets, MemoryBudget(2**30))
+    return objective, torch.nn.utils.parameters_to_vector(net.parameters()).detach()
 
 
-def points(objective: ModuleObjective, seed: int) -> dict[str, torch.Tensor]:
+def points(objective: ModuleObjective, theta: torch.Tensor, seed: int) -> dict[str, torch.Tensor]:
     """Parameters along one run of SGD."""
-    theta = torch.nn.utils.parameters_to_vector(objective.net.parameters()).detach().clone()
     rng, found = np.random.default_rng(seed), {}
     for step in range(max(POINTS.values()) + 1):
         found |= {name: theta.clone() for name, at in POINTS.items() if at == step}
@@ -154,10 +170,10 @@ def table(header: list[str], rows: list[list[str]]) -> list[str]:
     return ["| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]] + [""]
 
 
-def pools_of(objective: ModuleObjective) -> tuple[Pools, dict[int, float], list[list[str]]]:
+def pools_of(objective: ModuleObjective, start: torch.Tensor) -> tuple[Pools, dict[int, float], list[list[str]]]:
     """Units of every point and batch size, seconds a batch, and how the pools compare with the exact moments."""
     pools, seconds, checks = {}, {}, []
-    for name, theta in points(objective, 2).items():
+    for name, theta in points(objective, start, 2).items():
         exact = moment_ratios(sample_moments(objective, theta), list(PERMUTATIONS)).batch_sharpness.value
         curvature, square = objective.batch_curvatures(theta, torch.arange(SAMPLES)[:, None])
         pools[name, 1] = curvature.double().numpy()[:, None], square.double().numpy()[:, None]
@@ -229,15 +245,15 @@ def adaptive_tables(pools: Pools, seconds: dict[int, float], rng: np.random.Gene
 
 def main() -> None:
     torch.set_num_threads(1)
-    objective, rng = network(0), np.random.default_rng(1)
-    pools, seconds, checks = pools_of(objective)
+    rng = np.random.default_rng(1)
+    pools, seconds, checks = pools_of(*network(0))
     lines = ["# Coverage of the intervals of Batch Sharpness", ""]
     lines += ["Written by `python validation/interval_coverage.py`, which says what was done. Nominal level 95 %;"]
     lines += [
         f"{REPLICATES} replicates a cell (bootstrap {BOOTSTRAPPED}), hence a standard error of 0.5 % (1.3 %).",
         "",
     ]
-    lines += ["## Pools against the exact six moments", ""]
+    lines += [SUMMARY, "## Pools against the exact six moments", ""]
     lines += table(["point", "b", "BS_R exact", "BS_R pool", "z"], checks)
     lines += fixed_tables(pools, rng) + adaptive_tables(pools, seconds, rng)
     Path(__file__).with_suffix(".md").write_text("\n".join(lines))

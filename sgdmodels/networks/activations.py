@@ -80,7 +80,8 @@ class GaussianGate(Activation):
 
     def bend(self, z: Tensor, a: Tensor) -> Tensor:
         square = z.clamp(-40, 40).square()  # beyond, the density is zero and the square might be infinite
-        return square.mul(-0.5).exp_().mul_((2 - square) / math.sqrt(2 * math.pi))
+        density = square.mul(-0.5).exp_().mul_(1 / math.sqrt(2 * math.pi))
+        return density.mul_(square.neg_().add_(2))
 
 
 @dataclass(frozen=True)

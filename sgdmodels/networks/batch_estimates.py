@@ -65,9 +65,9 @@ def batch_sharpness(
     """Batch Sharpness at theta (d,) and every b of `batch_sizes`, for each of the `definitions`.
 
     `batches` random batches at each b (rounded down to whole units); or, with `relative_error`, as many as bring the
-    standard error of the definition reported to that share of its value, from 64 on and at most `batches`. Exact by
-    enumeration where all batches are few (4096). Definitions share their batches but never a stopping rule. Batches are
-    a pure function of (seed, replica, step).
+    standard error of the definition reported to that share of its value, from about 64 on and at most `batches`. Exact
+    by enumeration where all batches are few (4096). Definitions share their batches but never a stopping rule. Batches
+    are a pure function of (seed, replica, step).
 
     NaN where no batch has a gradient; Bernoulli batches that are empty count as no gradient. Intervals at `level` are
     (-inf, inf) where too few batches had one. Raises InvalidArgument for bad input.

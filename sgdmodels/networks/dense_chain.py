@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .budget import MemoryBudget
-from .dense_jets import State, batch_jets, directional_jets, gathering, pair_jets, projected_jets, shaped, state_of
+from .dense_jets import State, batch_jets, directional_jets, pair_jets, projected_jets, rearranged, state_of
 from .dense_layers import DenseLayers, Matrices, recognised
 from .dense_products import gradient_products, vector_products
 from .objective import HESSIAN, Curvatures, Directional, Objective
@@ -120,7 +120,9 @@ class DenseChain(Objective):
     def operator(
         self, theta: Tensor, index: Tensor | None = None, weight: Tensor | None = None
     ) -> Callable[[Tensor], Tensor]:
-        matrices = self.layers.matrices(theta.detach())
+        matrices = self.layers.matrices(
+            theta.detach().clone()
+        )  # the states are of this point, whatever becomes of theta
         count = self.samples if index is None else len(index)
         if weight is None:
             weight = torch.full((count,), 1 / count, dtype=self.dtype, device=self.device)
@@ -156,14 +158,14 @@ class DenseChain(Objective):
             weight = torch.full((1, 1), 1 / size, dtype=self.dtype, device=self.device).expand(batches, size)
         share = weight
         shared = batches * size > self.samples and self.samples * self.sample_bytes <= self.budget.limit
-        take = gathering(self._state(matrices, None, slice(0, self.samples))) if shared else None
+        common = self._state(matrices, None, slice(0, self.samples)) if shared else None
 
         def part_of(part: slice) -> tuple[Tensor, Tensor]:
             rows = index[part]
-            if take is None:
-                state = shaped(self._state(matrices, rows.reshape(-1), slice(None)), *rows.shape)
+            if common is None:
+                state = rearranged(self._state(matrices, rows.reshape(-1), slice(None)), None, *rows.shape)
             else:
-                state = take(rows)
+                state = rearranged(common, rows, *rows.shape)
             return batch_jets(self.layers, matrices, self.rule, state, share[part], self.hessian)
 
         each = 2 * self.sample_bytes * size + 4 * size * size * self.dtype.itemsize

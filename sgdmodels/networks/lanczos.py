@@ -70,8 +70,9 @@ def largest_eigenvalues(
     general the largest with an error of the residual squared over the gap. What the precision of `dtype` cannot tell
     counts as zero: `ROUNDING` epsilons of the largest eigenvalue in size, 4e-6 of it in float32, where a smaller
     tolerance has no effect. `start` (m, d): the `space` of an earlier result, or any vectors; rows that are not finite
-    are passed over. `limit`: basis vectors held, each with its image (2 limit d numbers). Gives up, with converged
-    False, after `MOST_PRODUCTS` limit products; values that are not finite give NaN at once. Raises InvalidArgument.
+    are passed over. `limit`: basis vectors held, at least 3 count, each with its image (2 limit d numbers). Gives up,
+    with converged False, after `MOST_PRODUCTS` limit products; what is not finite gives NaN. A random start misses the
+    largest eigenvalue with a chance of about tolerance over the relative gap. Raises InvalidArgument.
 
     >>> matrix = torch.diag(torch.tensor([3.0, 3.0, 1.0, -5.0], dtype=torch.float64))
     >>> found = largest_eigenvalues(lambda v: v @ matrix, 4, 2)

@@ -19,6 +19,7 @@ Source: Mulayoff and Michaeli 2024 (S_ms); the bound is Courant and Fischer's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -43,8 +44,9 @@ ROUNDING = 1e3  # machine epsilons below which a curvature, or the square of a l
 class MeanSquareSharpness(NamedTuple):
     """A lower bound of S_ms for each batch size, in units of curvature; NaN where no mean curvature is positive.
 
-    rank: rows of Q. increase (batch sizes,): relative, at the last enlargement of Q; inf if there was none, 0 if Q
-    holds all there is. converged (batch sizes,): whether that is within the tolerance (of the increase, not of S_ms).
+    rank: rows of Q. increase (batch sizes,): relative and per doubling of the rank, at the last enlargement; inf if
+    there was none, 0 if Q holds all there is. converged (batch sizes,): whether that is within the tolerance, which is
+    one of the increase: S_ms itself may be further up.
     """
 
     value: FloatArray
@@ -66,9 +68,17 @@ def mean_square_sharpness(
 ) -> MeanSquareSharpness:
     """S_ms of the matrices of `objective` at theta (d,), from below, for all batch sizes from the same projections.
 
-    The rank doubles from `rank` until no value rises by more than `tolerance`, or to `largest_rank`; with no more than
-    `largest_rank` parameters the value is exact. ``"epoch"`` gets the value of ``"without_replacement"``.
+    The rank doubles from `rank` until no doubling raises a value by more than `tolerance`, or to `largest_rank`; with
+    no more than `largest_rank` parameters the value is exact. ``"epoch"`` gets the value of ``"without_replacement"``.
     Raises InvalidArgument, NotConverged.
+
+    >>> from sgdmodels.networks.budget import MemoryBudget
+    >>> from sgdmodels.networks.module_objective import ModuleObjective
+    >>> x = torch.tensor([[1.0], [3.0**0.5]])  # curvatures 1 and 3: E[h^2] / E[h]
+    >>> net, loss = torch.nn.Linear(1, 1, bias=False), lambda f, y: 0.5 * (f - y).square().sum(1)
+    >>> objective = ModuleObjective(net, loss, x, x, MemoryBudget(2**20))
+    >>> mean_square_sharpness(objective, torch.zeros(1), [1, 2]).value.round(5).tolist()
+    [2.5, 2.0]
     """
     sizes = [integer("batch_sizes", b, 1, objective.samples, "(the number of samples)") for b in batch_sizes]
     one_of("sampling", sampling, SCHEMES)
@@ -82,7 +92,7 @@ def mean_square_sharpness(
     else:
         space = Subspace(objective, theta, generator, theta.new_empty((0, objective.dim)), complete=False)
         space.add_eigenvectors(first)
-    value = np.zeros(len(sizes))
+    value, reached = np.zeros(len(sizes)), 1
     while len(space.basis) > 0:
         small = space.projected()
         try:
@@ -91,14 +101,18 @@ def mean_square_sharpness(
             break
         before, value = value, np.array([sharpness for sharpness, _ in found])
         with np.errstate(divide="ignore"):
-            increase = value / before - 1 if not space.complete else np.zeros(len(sizes))
+            rise = value / before - 1
+        doublings = math.log2(len(space.basis) / reached) if before.all() else 1.0
+        increase = np.zeros(len(sizes)) if space.complete else rise / doublings
         converged = abs(increase) <= accuracy
         reached = len(space.basis)
-        if not converged.all() and reached < most:
-            modes = [mode for (_, mode), done in zip(found, converged, strict=True) if not done]
-            space.enlarge(min(2 * reached, most), modes)
-        if len(space.basis) == reached and not (space.complete and not converged.all()):
-            return MeanSquareSharpness(value, reached, increase, converged)
+        result = MeanSquareSharpness(value, reached, increase, converged)
+        if converged.all() or reached >= most:
+            return result
+        modes = [mode for (_, mode), done in zip(found, converged, strict=True) if not done]
+        space.enlarge(min(2 * reached, most), modes)
+        if len(space.basis) == reached and not space.complete:  # eigenvectors that do not converge
+            return result
     return nothing(len(sizes), len(space.basis))
 
 

@@ -125,6 +125,20 @@ def trace_hessian(point: Point) -> Numbers:
     return {"": found.value, "standard_error": found.standard_error, "samples": found.probes}
 
 
+def mean_square_sharpness(point: Point) -> Numbers:
+    found = point.mean_square
+    return {
+        "": found.value, "standard_error": 0.0, "samples": point.objective.samples, "rank": found.rank,
+        "increase": found.increase, "converged": found.converged,
+    }  # fmt: skip
+
+
+def minibatch_lambda_max(point: Point) -> Numbers:
+    found = point.minibatch_lambda_max()
+    names = {"": "value", "standard_error": "standard_error", "samples": "batches", "converged": "converged"}
+    return {suffix: np.array([float(getattr(one, name)) for one in found]) for suffix, name in names.items()}
+
+
 OF_A_POINT: dict[str, tuple[Callable[[Point], Numbers], bool]] = {
     "loss": (loss, False),
     "gradient_norm": (gradient_norm, False),
@@ -134,12 +148,11 @@ OF_A_POINT: dict[str, tuple[Callable[[Point], Numbers], bool]] = {
     "batch_sharpness_mean_ratio": (mean_ratio, True),
     "ias": (ias, True),
     "gni": (gni, True),
+    "mean_square_sharpness": (mean_square_sharpness, True),
+    "minibatch_lambda_max": (minibatch_lambda_max, True),
 }
 BUILT_IN = {name: over_points(compute, HESSIAN, per) for name, (compute, per) in OF_A_POINT.items()}
-OF_CURVATURE = (
-    "lambda_max", "trace_hessian", "batch_sharpness", "batch_sharpness_mean_ratio", "ias", "gni",
-    "mean_square_sharpness", "minibatch_lambda_max",
-)  # fmt: skip
+OF_CURVATURE = [name for name in OF_A_POINT if name not in ("loss", "gradient_norm")]
 
 
 def gauss_newton(name: str) -> Metric:
@@ -157,7 +170,7 @@ METRICS: tuple[Metric, ...] = (
         "batch_sharpness_by_batches", "Batch Sharpness E[g'Hg] / E|g|^2 by Monte Carlo over batches", "curvature",
         over_points(batch_sharpness_by_batches, HESSIAN, True), per_batch_size=True,
     ),
-    *(gauss_newton(name) for name in OF_CURVATURE if name in OF_A_POINT),
+    *(gauss_newton(name) for name in OF_CURVATURE),
 )  # fmt: skip
 
 

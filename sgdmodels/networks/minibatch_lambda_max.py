@@ -28,7 +28,7 @@ from .lanczos import Eigenpairs, largest_eigenvalues
 from .objective import Objective
 
 TOLERANCE = 0.01  # of the mean
-RESIDUAL = 1e-3  # of every eigenvalue, whose error is its square over the gap
+RESIDUAL = 1e-5  # of every eigenvalue; a start with less than that of the top eigenvector would miss it
 LEAST, MOST = 20, 512
 BLOCK = 10  # batches between two looks at the standard error
 
@@ -65,6 +65,14 @@ def minibatch_lambda_max(
     Exact where there are no more than `most` batches; an empty Bernoulli batch counts as 0. `start` (m, d): leading
     eigenvectors of the mean matrix, the `space` of `largest_eigenvalues`. (seed, replica, step) fix the batches.
     A theta that is not finite gives NaN. Raises InvalidArgument.
+
+    >>> from sgdmodels.networks.budget import MemoryBudget
+    >>> from sgdmodels.networks.module_objective import ModuleObjective
+    >>> x = torch.tensor([[1.0, 0.0], [0.0, 3.0**0.5]])  # curvatures 1 and 3, in two directions
+    >>> net, loss = torch.nn.Linear(2, 1, bias=False), lambda f, y: 0.5 * (f - y).square().sum(1)
+    >>> objective = ModuleObjective(net, loss, x, x[:, :1], MemoryBudget(2**20))
+    >>> [round(minibatch_lambda_max(objective, torch.zeros(2), b).value, 5) for b in (1, 2)]
+    [2.0, 1.5]
     """
     size = integer("batch_size", batch_size, 1, objective.samples, "(the number of samples)")
     one_of("sampling", sampling, SCHEMES)

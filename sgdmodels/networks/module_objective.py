@@ -9,13 +9,13 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad, vjp, vmap
+from torch.func import vmap
 
+from .automatic import Automatic, Loss
 from .budget import MemoryBudget
 from .objective import HESSIAN, Curvatures, Directional, Objective
 
 VMAP_UP_TO = 2**17  # parameters: beyond, vmap's stacked gradients no longer fit the caches and a loop is faster
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class ModuleObjective(Objective):
@@ -29,47 +29,18 @@ class ModuleObjective(Objective):
         self, net: torch.nn.Module, loss: Loss, inputs: Tensor, targets: Tensor, budget: MemoryBudget,
         matrix: str = HESSIAN, compiled: bool = False,
     ) -> None:  # fmt: skip
-        self.net, self.loss_function, self.inputs, self.targets = net, loss, inputs, targets
+        self.automatic = Automatic(net, loss, matrix)
+        self.inputs, self.targets = inputs, targets
         self.budget, self.matrix, self.compiled = budget, matrix, compiled
-        parameters = dict(net.named_parameters())
-        self.shapes = {name: p.shape for name, p in parameters.items()}
-        self.sizes = [p.numel() for p in parameters.values()]
-        first = next(iter(parameters.values()))
+        first = next(net.parameters())
         self.dtype, self.device = first.dtype, first.device
-        self.samples, self.dim = len(inputs), sum(self.sizes)
+        self.samples, self.dim = len(inputs), sum(self.automatic.sizes)
 
     def with_matrix(self, matrix: str) -> ModuleObjective:
         if matrix == self.matrix:
             return self
-        return ModuleObjective(
-            self.net, self.loss_function, self.inputs, self.targets, self.budget, matrix, self.compiled
-        )
-
-    # One batch at one point; everything below is a map of these.
-
-    def outputs(self, theta: Tensor, inputs: Tensor) -> Tensor:
-        """f(x; theta) of a batch of inputs."""
-        pieces = torch.split(theta, self.sizes)
-        named = {name: p.view(shape) for (name, shape), p in zip(self.shapes.items(), pieces, strict=True)}
-        return functional_call(self.net, named, (inputs,))
-
-    def weighted_loss(self, theta: Tensor, inputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-        """sum_k weight_k l_k."""
-        return (weight * self.loss_function(self.outputs(theta, inputs), targets)).sum()
-
-    def batch_gradient(self, theta: Tensor, inputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-        return grad(self.weighted_loss)(theta, inputs, targets, weight)
-
-    def batch_product(self, theta: Tensor, inputs: Tensor, targets: Tensor, weight: Tensor, vector: Tensor) -> Tensor:
-        """M_B v, by reverse passes only: they are defined for more operations than forward ones."""
-        if self.matrix == HESSIAN:
-            _, pull = vjp(lambda t: grad(self.weighted_loss)(t, inputs, targets, weight), theta)
-            return pull(vector)[0]
-        f, pull = vjp(lambda t: self.outputs(t, inputs), theta)
-        _, push = vjp(lambda u: pull(u)[0], torch.zeros_like(f))
-        bend = grad(lambda u: (weight * self.loss_function(u, targets)).sum())
-        _, pull_bend = vjp(bend, f)
-        return pull(pull_bend(push(vector)[0])[0])[0]
+        one = self.automatic
+        return ModuleObjective(one.net, one.loss, self.inputs, self.targets, self.budget, matrix, self.compiled)
 
     def sample_losses(self, theta: Tensor, index: Tensor | None = None) -> Tensor:
         count = self.samples if index is None else len(index)
@@ -78,7 +49,7 @@ class ModuleObjective(Objective):
 
     def _losses(self, theta: Tensor, index: Tensor | None, part: slice) -> Tensor:
         x, y = self.members(index)[0][part], self.members(index)[1][part]
-        return self.loss_function(self.outputs(theta, x), y)
+        return self.automatic.loss(self.automatic.outputs(theta, x), y)
 
     def gradients(self, theta: Tensor, index: Tensor | None, weight: Tensor, targets: Tensor | None = None) -> Tensor:
         members, width = weight.shape
@@ -103,7 +74,7 @@ class ModuleObjective(Objective):
 
     def _stacked_gradients(self, inputs_dim: int | None, targets_dim: int | None) -> Callable[..., Tensor]:
         if (inputs_dim, targets_dim) not in self._compiled:
-            losses = vmap(self.weighted_loss, in_dims=(0, inputs_dim, targets_dim, 0))
+            losses = vmap(self.automatic.weighted_loss, in_dims=(0, inputs_dim, targets_dim, 0))
 
             def gradients(theta: Tensor, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
                 with torch.enable_grad():  # members are independent: the sum's gradient is everyone's own
@@ -111,7 +82,7 @@ class ModuleObjective(Objective):
                     return torch.autograd.grad(losses(points, x, y, weight).sum(), points)[0]
 
             if self.compiled:  # the compiler sees through grad, not through autograd's tape
-                gradients = torch.compile(vmap(self.batch_gradient, in_dims=(0, inputs_dim, targets_dim, 0)))
+                gradients = torch.compile(vmap(self.automatic.gradient, in_dims=(0, inputs_dim, targets_dim, 0)))
             self._compiled[inputs_dim, targets_dim] = gradients
         return self._compiled[inputs_dim, targets_dim]
 
@@ -128,7 +99,7 @@ class ModuleObjective(Objective):
                 x, y = x[part], y[part]
             y = y if targets is None else targets[part]
             with torch.enable_grad():
-                return torch.autograd.grad(self.weighted_loss(point, x, y, weight[part]), point)[0]
+                return torch.autograd.grad(self.automatic.weighted_loss(point, x, y, weight[part]), point)[0]
 
         return sum_of(list(self.budget.over(len(weight), self.sample_bytes, part_of)))
 
@@ -142,7 +113,7 @@ class ModuleObjective(Objective):
         x, y = self.members(index)
 
         def link(part: slice) -> Callable[[Tensor], Tensor]:
-            return self._link(point, x[part], y[part], weight[part])
+            return self.automatic.products(point, x[part], y[part], weight[part])
 
         if count * self.sample_bytes <= self.budget.limit:
             links = list(self.budget.over(count, self.sample_bytes, link))  # the graph of gradients, kept
@@ -151,40 +122,21 @@ class ModuleObjective(Objective):
             list(self.budget.over(count, self.sample_bytes, lambda part: link(part)(vectors)))
         )
 
-    def _link(self, point: Tensor, x: Tensor, y: Tensor, weight: Tensor) -> Callable[[Tensor], Tensor]:
-        """Products with the matrix of some samples, from a graph that is built once."""
-        with torch.enable_grad():
-            if self.matrix == HESSIAN:
-                value = self.weighted_loss(point, x, y, weight)
-                (slope,) = torch.autograd.grad(value, point, create_graph=True)
-                return lambda vectors: pulled(slope, point, vectors)
-            f = self.outputs(point, x)
-            free = torch.zeros_like(f).requires_grad_()
-            (pull,) = torch.autograd.grad(f, point, free, create_graph=True)
-            at = f.detach().requires_grad_()
-            (bend,) = torch.autograd.grad((weight * self.loss_function(at, y)).sum(), at, create_graph=True)
-
-        def product(vectors: Tensor) -> Tensor:
-            pushed = pulled(pull, free, vectors)
-            return pulled(f, point, pulled(bend, at, pushed) if bend.requires_grad else torch.zeros_like(pushed))
-
-        return product
-
     def batch_curvatures(self, theta: Tensor, index: Tensor, weight: Tensor | None = None) -> Curvatures:
         batches, size = index.shape
         if weight is None:
             weight = torch.full((1, 1), 1 / size, dtype=self.dtype, device=self.device).expand(batches, size)
 
         def one(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
-            g = self.batch_gradient(theta, x, y, w)
-            return torch.dot(g, self.batch_product(theta, x, y, w, g)), torch.dot(g, g)
+            g = self.automatic.gradient(theta, x, y, w)
+            return torch.dot(g, self.automatic.product(theta, x, y, w, g)), torch.dot(g, g)
 
         return Curvatures(*self._each(one, index, weight))
 
     def directional(self, theta: Tensor, direction: Tensor, index: Tensor | None = None) -> Directional:
         def one(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
-            g = self.batch_gradient(theta, x, y, w)
-            bent = self.batch_product(theta, x, y, w, direction)
+            g = self.automatic.gradient(theta, x, y, w)
+            bent = self.automatic.product(theta, x, y, w, direction)
             return torch.dot(g, direction), torch.dot(direction, bent), torch.dot(g, bent)
 
         return Directional(*self._each(one, *self._singles(index)))
@@ -193,7 +145,7 @@ class ModuleObjective(Objective):
         product = self.operator(theta, index)
 
         def one(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
-            return (self.batch_gradient(theta, x, y, w),)
+            return (self.automatic.gradient(theta, x, y, w),)
 
         rows, weight = self._singles(index)
 
@@ -206,7 +158,7 @@ class ModuleObjective(Objective):
 
     def projected(self, theta: Tensor, basis: Tensor, index: Tensor | None = None) -> Tensor:
         def one(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
-            columns = [self.batch_product(theta, x, y, w, q) for q in basis]
+            columns = [self.automatic.product(theta, x, y, w, q) for q in basis]
             return (torch.stack(columns) @ basis.T,)
 
         (blocks,) = self._each(one, *self._singles(index))
@@ -215,7 +167,7 @@ class ModuleObjective(Objective):
     def squared_gradients(self, theta: Tensor) -> Tensor:
         def rows(part: Tensor, point: Tensor) -> Tensor:
             def one(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
-                return (self.batch_gradient(point, x, y, w),)
+                return (self.automatic.gradient(point, x, y, w),)
 
             (g,) = self._each(one, part, torch.ones_like(part, dtype=self.dtype))
             return (g * g).sum(0)
@@ -227,7 +179,7 @@ class ModuleObjective(Objective):
 
         def rows(part: Tensor, point: Tensor) -> Tensor:
             def one(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
-                return (objective.batch_product(point, x, y, w, objective.batch_gradient(point, x, y, w)),)
+                return (objective.automatic.product(point, x, y, w, objective.automatic.gradient(point, x, y, w)),)
 
             (products,) = objective._each(one, part, torch.ones_like(part, dtype=self.dtype))
             return products.sum(0)
@@ -272,25 +224,13 @@ class ModuleObjective(Objective):
             return tensor
 
         few = min(4, self.samples)
-        point = torch.nn.utils.parameters_to_vector(self.net.parameters()).detach().requires_grad_()
+        point = torch.nn.utils.parameters_to_vector(self.automatic.net.parameters()).detach().requires_grad_()
         weight = torch.ones(few, dtype=self.dtype, device=self.device)
         with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            value = self.weighted_loss(point, self.inputs[:few], self.targets[:few], weight)
+            value = self.automatic.weighted_loss(point, self.inputs[:few], self.targets[:few], weight)
             torch.autograd.grad(value, point, create_graph=True)
         weights = 4 * self.dim * self.dtype.itemsize  # of the network, kept whatever the number of samples
         return max(held - weights, few * self.inputs[0].numel() * self.inputs.element_size()) // few
-
-
-def pulled(slope: Tensor, point: Tensor, vectors: Tensor) -> Tensor:
-    """d(slope . v) / d point for each v; zero where the slope does not depend on the point."""
-    if not slope.requires_grad:
-        return torch.zeros((len(vectors), *point.shape), dtype=point.dtype, device=point.device)
-    batched = len(vectors) > 1
-    cotangents = vectors if batched else vectors[0]
-    (products,) = torch.autograd.grad(
-        slope, point, cotangents, retain_graph=True, is_grads_batched=batched, materialize_grads=True
-    )
-    return products if batched else products[None]
 
 
 def sum_of(parts: list[Tensor]) -> Tensor:

@@ -15,6 +15,8 @@ from ..kernels.random import MEASUREMENT
 from .accuracy import Accuracy
 from .batch_estimates import BatchEstimates, batch_sharpness
 from .lanczos import Eigenpairs, largest_eigenvalues
+from .mean_square import MeanSquareSharpness, mean_square_sharpness
+from .minibatch_lambda_max import MinibatchLambdaMax, minibatch_lambda_max
 from .moment_ratios import MomentRatios, moment_ratios
 from .objective import Objective
 from .sample_moments import sample_moments
@@ -22,7 +24,6 @@ from .trace import Trace, trace
 
 EXACT_UP_TO = 1024  # samples: beyond, a product for each of them is dear
 PROBES = 64
-KRYLOV = 3  # stored vectors of a warm start at least: the eigenvector and its guards
 
 
 class Point:
@@ -95,6 +96,24 @@ class Point:
         )  # fmt: skip
         self.warm[name] = found.space
         return found
+
+    @cached_property
+    def mean_square(self) -> MeanSquareSharpness:
+        """S_ms from below."""
+        return mean_square_sharpness(
+            self.objective, self.theta, self.batch_sizes, self.sampling, generator=self.generator()
+        )
+
+    def minibatch_lambda_max(self) -> list[MinibatchLambdaMax]:
+        """At every batch size."""
+        start, most = self.eigenpairs.space, self.accuracy.eigenvalue_batches
+        return [
+            minibatch_lambda_max(
+                self.objective, self.theta, b, self.sampling, tolerance=self.accuracy.relative_error or 0.0,
+                least=min(20, most), most=most, start=start, **self.key,
+            )
+            for b in self.batch_sizes
+        ]  # fmt: skip
 
     @cached_property
     def trace(self) -> Trace:

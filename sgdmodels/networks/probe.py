@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..arguments import FloatArray, aligned, integer
+from ..dataset import provenance
 from ..errors import InvalidArgument
 from ..measure import measure
 from ..metrics import METRICS, Metric, Snapshots
@@ -28,6 +28,7 @@ from .losses import squared_error
 from .measurements import BUILT_IN, network_metrics
 from .module_objective import ModuleObjective
 from .objective import Objective
+from .point import Point
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -120,6 +121,32 @@ class Probe(Model):
         point = self.parameters() if theta is None else theta
         return measure(self, point, batch_size, sampling=sampling, metrics=network_metrics(chosen), seed=seed)
 
+    def eigenvalues(self, count: int, *, theta: ArrayLike | None = None, seed: int = 0) -> xr.Dataset:
+        """The `count` largest eigenvalues of the mean Hessian, with relative residuals and whether they converged.
+
+        >>> import torch
+        >>> from sgdmodels.networks import Probe, losses
+        >>> probe = Probe(torch.nn.Linear(2, 1, bias=False), losses.squared_error, torch.eye(2) * 2, torch.ones(2, 1))
+        >>> probe.eigenvalues(2).eigenvalues.values.round(5).tolist()  # H = 2 I
+        [2.0, 2.0]
+        """
+        import xarray as xr
+
+        wanted = integer("count", count, 1, self.dim, "(the number of parameters)")
+        point = self._point(self.parameters() if theta is None else theta)
+        here = Point(self.objective, point, self.accuracy, (1,), "without_replacement", seed, 0, 0, {}, wanted)
+        found = here.eigenpairs
+        values, residuals = found.values.cpu().numpy(), found.residuals.cpu().numpy()
+        scale = np.where(values == 0, 1.0, np.abs(values))
+        variables = {
+            "eigenvalues": ("rank", values, {"long_name": "largest eigenvalues of the Hessian", "units": "curvature"}),
+            "eigenvalues_residual": ("rank", residuals / scale, {"long_name": "relative residual", "units": "1"}),
+            "eigenvalues_converged": ("rank", found.converged.cpu().numpy(), {"long_name": "converged", "units": "1"}),
+        }
+        used = self.samples if here.curvature_samples is None else len(here.curvature_samples)
+        attributes = {**provenance(self), "samples": used, "products": found.products, "seed": str(seed)}
+        return xr.Dataset(variables, {"rank": ("rank", np.arange(1, wanted + 1))}, attributes)
+
     def measured(self, metric: Metric, snapshots: Snapshots) -> Any:
         return BUILT_IN[metric.name](snapshots) if metric in METRICS else metric.evaluate(snapshots)
 
@@ -133,7 +160,8 @@ class Probe(Model):
         point, eye = self._point(theta), torch.arange(self.samples, device=self.objective.device)[:, None]
         ones = torch.ones(self.samples, 1, dtype=self.objective.dtype, device=self.objective.device)
         rows = [
-            self.objective.gradients(point.expand(len(part), -1), part, ones[: len(part)]) for part in eye.split(256)
+            self.objective.gradients(point.expand(len(part), -1), part, ones[: len(part)])
+            for part in torch.split(eye, 256)
         ]
         return self._array(torch.cat(rows))
 
@@ -153,7 +181,7 @@ class Probe(Model):
         self._check_table("hessian", self.dim**2)
         product = self.objective.operator(self._point(theta))
         basis = torch.eye(self.dim, dtype=self.objective.dtype, device=self.objective.device)
-        rows = torch.cat([product(part) for part in basis.split(64)])
+        rows = torch.cat([product(part) for part in torch.split(basis, 64)])
         return self._array(0.5 * (rows + rows.T))
 
     def hvp(self, theta: ArrayLike, vector: ArrayLike) -> FloatArray:
@@ -169,7 +197,7 @@ class Probe(Model):
             "a network has no compiled kernels: write the metric with objective, hvp or weighted_gradient of the Probe"
         )
 
-    @cached_property
+    @property
     def data(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:  # type: ignore[override]
         """Inputs (n, .), targets, and two empty tables."""
         inputs = self.objective.inputs.reshape(self.samples, -1).double().cpu().numpy()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dataset import data_sha256
 from ..errors import InvalidArgument
 from ..simulate import Run
 
@@ -29,7 +30,7 @@ def identity(runs: Sequence[Run]) -> str:
         }
         for run in runs
     ]  # fmt: skip
-    return json.dumps({"network": probe.describe(), "data": probe.data_sha256, "runs": parts})
+    return json.dumps({"network": probe.describe(), "data": data_sha256(probe), "runs": parts})
 
 
 def save(path: Path, runs: Sequence[Run], warm: Sequence[dict[str, Any]], step: int, done: int) -> None:
@@ -72,7 +73,7 @@ def load(path: Path, runs: Sequence[Run], warm: Sequence[dict[str, Any]]) -> tup
         k, kind, *rest = name.split("/", 2)
         run = runs[int(k)]
         if kind == "results":
-            whole = np.empty((len(run.replicas), len(run.recorded), *value.shape[2:]))
+            whole = np.full((len(run.replicas), len(run.recorded), *value.shape[2:]), np.nan)
             whole[:, :done] = value
             run.results[rest[0]] = whole
         elif kind == "warm":

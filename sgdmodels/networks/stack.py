@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..dynamics import Plan
+from ..dynamics.label_noise_sgd import walk_noisy_labels
 from ..errors import InvalidArgument
 from ..kernels.gaussians import gaussian
 from ..kernels.random import BATCHES
@@ -62,6 +63,11 @@ class Stack:
         if plan.walk not in TWINS:
             raise InvalidArgument(
                 f"{type(members[0].run.dynamics).__name__} has no step on networks; use it on a loss of sm.models"
+            )
+        if plan.walk is walk_noisy_labels and not objective.targets.is_floating_point():
+            raise InvalidArgument(
+                f"LabelNoiseSGD needs real targets to add noise to, got {objective.targets.dtype}; use "
+                "one-hot targets of classes, and the squared error"
             )
         self.twin = TWINS[plan.walk]
         self.in_order = plan.in_order or plan.law is gaussian  # all samples take part
