@@ -96,6 +96,7 @@ def scorecard(
     predictions: Sequence[str] | None = None,
     directions: ArrayLike | None = None,
     interventions: bool = True,
+    record_every: int | None = None,
     title: str | None = None,
     seed: int = 0,
     threads: int | None = None,
@@ -107,7 +108,8 @@ def scorecard(
     (default: 0.1 times standard normal numbers from `seed`). batch_sizes: where every dynamics that has a batch size is
     run, and where curvatures are measured (default: that of the reference). predictions: names such as "B1" (default:
     all). directions: the a_i (n, d) if the curvature is a moving scalar times a_i a_i'. interventions: nudge runs at
-    its end. All share the time axis (steps of SGD), the start, c2(b) and the random streams.
+    its end. record_every: steps between records (default: 1000 records a run). All share the time axis (steps of SGD),
+    the start, c2(b) and the random streams.
 
     Raises InvalidArgument before any run starts, also for a prediction that no dynamics can satisfy.
 
@@ -119,8 +121,8 @@ def scorecard(
     """
     *_, card = progressive_scorecard(
         model, reference, candidates, steps=steps, replicas=replicas, init=init, batch_sizes=batch_sizes,
-        predictions=predictions, directions=directions, interventions=interventions, title=title, seed=seed,
-        threads=threads, progress=progress,
+        predictions=predictions, directions=directions, interventions=interventions, record_every=record_every,
+        title=title, seed=seed, threads=threads, progress=progress,
     )  # fmt: skip
     assert isinstance(card, ScoreCard)
     return card
@@ -129,7 +131,7 @@ def scorecard(
 def progressive_scorecard(
     model: Model | Recipe, reference: Dynamics, candidates: Any, *, steps: Any, replicas: Any, init: Any,
     batch_sizes: Any, predictions: Any, directions: Any, interventions: Any, title: Any, seed: Any, threads: Any,
-    progress: Any,
+    progress: Any, record_every: Any = None,
 ) -> Iterator[tuple[int, int] | ScoreCard]:  # fmt: skip
     """`scorecard` that yields (pieces done, pieces in all) on its way, and the card at last."""
     if isinstance(model, Recipe):
@@ -154,7 +156,7 @@ def progressive_scorecard(
         steps=-(-count // 64) * 64,  # where runs may be forked
         batch_sizes=tuple(sorted(checked_batch_sizes(model, sizes))),
         replicas=integer("replicas", replicas, 1),
-        record_every=max(1, count // RECORDS),
+        record_every=max(1, count // RECORDS) if record_every is None else integer("record_every", record_every, 1),
         seed=integer("seed", seed, 0, 2**64 - 1),
         directions=None if directions is None else float_array("directions", directions, (model.samples, "d")),
         interventions=INTERVENTION_STEPS if interventions and any("edge_tests" in p.needs for p in chosen) else 0,

@@ -14,7 +14,7 @@ from sgdmodels.errors import InvalidArgument
 from sgdmodels.networks import Probe, losses, nets, train
 from sgdmodels.networks.teachers import teacher_regression
 
-from .network_twins import twins
+from .network_twins import DeepLinearPredictor, twins
 
 
 def made(dtype: torch.dtype = torch.float64, sizes: tuple[int, ...] = (6, 5, 1), kind: str = "chain") -> Probe:
@@ -213,3 +213,22 @@ def test_teachers_are_learnt() -> None:
     probe = Probe(net, losses.squared_error, data.inputs, data.targets)
     run = train(net, probe, sm.SGD(0.1, 8), steps=2000, record_every=2000, metrics=("loss",))
     assert float(run.loss[0, -1]) < 0.05 * float(run.loss[0, 0])
+
+
+def test_a_score_card_of_a_network_is_that_of_its_closed_form() -> None:
+    """Recipe A as numpy data and as a torch module: the same numbers, hence the same verdicts."""
+    recipe = sm.recipes.slow_tail_network(0)
+    assert isinstance(recipe.model, sm.models.LinearNetwork)
+    probe = Probe(DeepLinearPredictor(20), losses.squared_error, recipe.model.inputs, recipe.model.targets)
+    cards = [
+        sm.scorecard(
+            loss, sm.SGD(0.4, 16), [sm.NoisyGD(0.4, 16)], steps=1280, replicas=2, init=recipe.init,
+            directions=recipe.directions, interventions=False, record_every=32,
+            predictions=["B1", "B2", "B6", "B8", "B10", "MS2", "MS3"],
+        )
+        for loss in (recipe.model, probe)
+    ]  # fmt: skip
+    one, other = (card.table for card in cards)
+    assert (one.verdict == other.verdict).all()
+    assert (one.verdict.isin(["holds", "fails"])).any()
+    np.testing.assert_allclose(other.value, one.value, rtol=2e-3)

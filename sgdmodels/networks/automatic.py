@@ -42,15 +42,19 @@ class Automatic:
         """sum_k weight_k g_k."""
         return grad(self.weighted_loss)(theta, x, y, weight)
 
-    def product(self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor, vector: Tensor) -> Tensor:
-        """sum_k weight_k M_k v."""
+    def matrix_at(self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor) -> Callable[[Tensor], Tensor]:
+        """v -> sum_k weight_k M_k v, for use under vmap."""
         if self.matrix == HESSIAN:
             _, pull = vjp(lambda t: self.gradient(t, x, y, weight), theta)
-            return pull(vector)[0]
+            return lambda vector: pull(vector)[0]
         f, pull = vjp(lambda t: self.outputs(t, x), theta)
         _, push = vjp(lambda u: pull(u)[0], torch.zeros_like(f))
         _, bend = vjp(grad(lambda u: (weight * self.loss(u, y)).sum()), f)
-        return pull(bend(push(vector)[0])[0])[0]
+        return lambda vector: pull(bend(push(vector)[0])[0])[0]
+
+    def product(self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor, vector: Tensor) -> Tensor:
+        """sum_k weight_k M_k v."""
+        return self.matrix_at(theta, x, y, weight)(vector)
 
     def products(self, point: Tensor, x: Tensor, y: Tensor, weight: Tensor) -> Callable[[Tensor], Tensor]:
         """The same for vectors (k, d) again and again, from a graph that is built once; `point` needs a gradient."""

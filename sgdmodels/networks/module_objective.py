@@ -158,8 +158,7 @@ class ModuleObjective(Objective):
 
     def projected(self, theta: Tensor, basis: Tensor, index: Tensor | None = None) -> Tensor:
         def one(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
-            columns = [self.automatic.product(theta, x, y, w, q) for q in basis]
-            return (torch.stack(columns) @ basis.T,)
+            return (vmap(self.automatic.matrix_at(theta, x, y, w))(basis) @ basis.T,)
 
         (blocks,) = self._each(one, *self._singles(index))
         return 0.5 * (blocks + blocks.mT)

@@ -20,6 +20,7 @@ from ..errors import InvalidArgument
 from ..measure import checked_batch_sizes, evaluate
 from ..metrics import Metric, Snapshots
 from ..sampling import SCHEMES
+from ..simulate import DIVERGENCE_FACTOR
 from .accuracy import Accuracy
 from .checks import check_module
 from .loader_samples import batch_size_of, loader_samples, samples_in
@@ -51,7 +52,8 @@ class Monitor(TrainingHooks):
     The step size on record is the optimizer's learning rate when `step` is called; parameter groups of several learning
     rates are refused, as eta * sharpness means nothing for them. The probe must hold the very network that is trained,
     not what wraps it: the inner module of torch.compile or DataParallel shares its parameters and is right. Parameters
-    that are not finite give NaN and `diverged_at`.
+    that are not finite, or outside \|theta\| <= 1e6 max(1, \|init\|), init being those when the monitor was made,
+    give NaN and `diverged_at`; with a share of the time they are recorded once.
 
     Raises InvalidArgument for bad arguments, wrapped networks and, with its reason, for dropout or batch norm in
     training mode, both now and at each record.
@@ -101,7 +103,9 @@ class Monitor(TrainingHooks):
         self.records: list[Record] = []
         self.description = ""
         self._steps = 0
-        self._attributes = provenance(probe) | {"init_sha256": hashlib.sha256(probe.parameters().tobytes()).hexdigest()}
+        init = probe.parameters()
+        self.ball = DIVERGENCE_FACTOR * max(1.0, float(np.abs(init).max()))
+        self._attributes = provenance(probe) | {"init_sha256": hashlib.sha256(init.tobytes()).hexdigest()}
 
     @classmethod
     def from_loader(
@@ -139,7 +143,7 @@ class Monitor(TrainingHooks):
         self.times.look()
         if not self.batch_sizes and batch is not None:
             self._learn_batch_size(batch)
-        over = self.times.share is not None and bool(self.records) and not self.records[-1].finite
+        over = self.times.share is not None and bool(self.records) and not self.records[-1].inside
         return (
             self._steps > before and not over and self.times.due(before, self._steps) and self.record(optimizer, batch)
         )
@@ -160,8 +164,8 @@ class Monitor(TrainingHooks):
             torch.enable_grad(),
             torch.autocast(device.type, enabled=False),
         ):
-            values, about, finite = self._measured(optimizer)
-        self.records.append(Record(self._steps, rate, values, about, finite, self.times.look() - start))
+            values, about, inside = self._measured(optimizer)
+        self.records.append(Record(self._steps, rate, values, about, inside, self.times.look() - start))
         if self.file is not None:
             self.save(self.file)
         self.times.costs.append(self.times.look() - start)  # with the writing
@@ -192,7 +196,7 @@ class Monitor(TrainingHooks):
         each, share = self.times.spent / len(self.records), self.times.spent / self.times.wall
         return (
             f"{len(self.records)} records in {self._steps} steps, {each:.3g} s each, {share:.1%} of the wall time"
-            f"{'' if self.records[-1].finite else '; parameters are not finite'}"
+            f"{'' if self.records[-1].inside else '; it has diverged'}"
         )
 
     def logged(self) -> dict[str, float]:
@@ -229,15 +233,17 @@ class Monitor(TrainingHooks):
         return "\n".join(line for line in lines if line)
 
     def _measured(self, optimizer: Any) -> tuple[dict[str, Any], dict[str, Any], bool]:
-        """Values by name, what they are called where no metric says so, and whether the parameters are finite."""
+        """Values by name, what they are called where no metric says so, and whether the parameters are in the ball."""
+        theta = self.probe.parameters()
+        inside = bool(np.abs(theta).max() <= self.ball)
+        row = theta if inside else np.full_like(theta, np.nan)
         points = Snapshots(
-            self.probe, self.probe.parameters()[None, None], np.zeros(1, dtype=np.int64), np.array([self._steps]),
-            self.batch_sizes, self.sampling, self.seed, self.memory,
+            self.probe, row[None, None], np.zeros(1, dtype=np.int64), np.array([self._steps]), self.batch_sizes,
+            self.sampling, self.seed, self.memory,
         )  # fmt: skip
         values = {name: array[0, 0] for name, array in evaluate(self.metrics, points)}
-        finite = bool(points.alive.all())
-        if not (self.optimizer_metrics and finite):
-            return values, {}, finite
+        if not (self.optimizer_metrics and inside):
+            return values, {}, inside
         found = optimizer_sharpness(
             self.probe, optimizer, self.batch_sizes, sampling=self.sampling, seed=self.seed, step=self._steps,
             memory=self.memory,
@@ -245,7 +251,7 @@ class Monitor(TrainingHooks):
         self.description = found.attrs["optimizer"]
         names = {str(name): variable for name, variable in found.data_vars.items()}
         about = {name: {key: v.attrs[key] for key in ("long_name", "units")} for name, v in names.items()}
-        return values | {name: v.values for name, v in names.items()}, about, finite
+        return values | {name: v.values for name, v in names.items()}, about, inside
 
     def _learn_batch_size(self, batch: Any) -> None:
         size = samples_in(batch)
@@ -256,6 +262,12 @@ class Monitor(TrainingHooks):
     def _checked_rate(self, optimizer: Any) -> float:
         """The learning rate in force, once it is known that all is as it was when the monitor was made."""
         check_watchable(self.probe.net)
+        objective, now = self.probe.objective, next(self.probe.net.parameters())
+        if (now.device, now.dtype) != (objective.device, objective.dtype):
+            raise InvalidArgument(
+                f"the network is now {now.dtype} on {now.device}, but was {objective.dtype} on {objective.device} when "
+                "its Probe was made; make the Probe after net.to(...)"
+            )
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise InvalidArgument(f"optimizer must be a torch optimizer, got {type(optimizer).__name__}")
         if self.optimizer_metrics:
@@ -277,6 +289,6 @@ def check_watchable(net: Any) -> None:
         kind = type(module).__name__
         if kind in WRAPPERS:
             raise InvalidArgument(
-                f"{name or 'the net'} is a {kind} around what is trained; probe {WRAPPERS[kind]}, of the same parameters"
+                f"{name or 'the net'} is a {kind}; probe {WRAPPERS[kind]}, which has the same parameters"
             )
         check_module(name or "the net itself", module)

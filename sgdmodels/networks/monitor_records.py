@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 
 class Record(NamedTuple):
-    """Values at one step: a number, or one for each batch size; what they are called; and what they cost."""
+    """Values at one step, a number or one for each batch size; what they are called; and what they cost.
+
+    inside: whether the parameters were in the ball that divergence leaves.
+    """
 
     step: int
     step_size: float
     values: Mapping[str, FloatArray]
     about: Mapping[str, Mapping[str, str]]
-    finite: bool
+    inside: bool
     seconds: float
 
 
@@ -44,9 +47,10 @@ def records_dataset(
         nothing = np.full(shape, np.nan)
         column = np.array([record.values.get(name, nothing) for record in records])
         variables[name] = (("replica", "step", "batch_size")[: column.ndim + 1], column[None], about[name])
-    lost = next((record.step for record in records if not record.finite), np.nan)
-    words = "first recorded step at which parameters were not finite; NaN if there was none"
-    variables["diverged_at"] = ("replica", [lost], {"long_name": words, "units": "step"})
+    words = (
+        "recorded step from which on the parameters were outside |theta| <= 1e6 max(1, |init|); NaN if they were not"
+    )
+    variables["diverged_at"] = ("replica", [left_for_good(records)], {"long_name": words, "units": "step"})
     seconds = [record.seconds for record in records]
     variables["measurement_seconds"] = ("step", seconds, {"long_name": "time that the record took", "units": "s"})
     steps = np.array([record.step for record in records], dtype=np.int64)
@@ -60,3 +64,13 @@ def records_dataset(
     }
     named = {"metrics": json.dumps([metric.name for metric in metrics])}
     return xr.Dataset(variables, coordinates, {**attributes, **named})
+
+
+def left_for_good(records: Sequence[Record]) -> float:
+    """The first of the last records that are all outside; NaN if the last one is inside."""
+    first = np.nan
+    for record in reversed(records):
+        if record.inside:
+            break
+        first = record.step
+    return first

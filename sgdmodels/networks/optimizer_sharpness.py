@@ -35,6 +35,7 @@ from .probe import Probe
 if TYPE_CHECKING:
     import xarray as xr
 
+BATCHES = 256
 SMALLEST = 1e-12  # slopes below are skipped in the mean of ratios, as in the published code
 PER_BATCH = {
     "step_sharpness": "E[u'H_B u] / E[u'g_B] for the optimizer's next step -eta u",
@@ -51,7 +52,7 @@ def optimizer_sharpness(
     batch_size: int | Sequence[int] = 1,
     *,
     sampling: str = "without_replacement",
-    batches: int | None = None,
+    batches: int = BATCHES,
     seed: int = 0,
     step: int = 0,
     memory: dict[str, Any] | None = None,
@@ -71,14 +72,15 @@ def optimizer_sharpness(
         :math:`E[s^TH_Bs/s^Tg_B]` over \|s'g_B\| >= 1e-12: heavy-tailed, as s'g_B changes sign; edge 2/eta. SGD with
         momentum; the two steps agree without dampening, Nesterov and weight decay.
     preconditioned_batch_sharpness
-        :math:`E[u^TH_Bu]/E[u^Tg_B]` with u = P^-1 g_B, edge 2/eta. RMSprop and Adam.
+        :math:`E[u^TH_Bu]/E[u^Tg_B]` with u = P^-1 g_B, edge 2/eta for such a step. RMSprop and Adam, whose momentum
+        is left out: with it, full-batch Adam settles :math:`(1+\beta_1)/(1-\beta_1)` times as high.
     preconditioned_lambda_max
         largest eigenvalue of :math:`P^{-1/2}\bar HP^{-1/2}`, edge 2/eta for RMSprop, 2 (1 + mu)/eta with its momentum,
         :math:`2(1+\beta_1)/((1-\beta_1)\eta)` for Adam (38/eta at 0.9).
 
-    NAME_scaled is NAME over its edge. Means over all batches where these are at most `batches` (default: those of the
-    probe's accuracy), else over that many random ones with Fieller's 95 % interval; they are a pure function of seed
-    and step. NaN where the optimizer has no state yet. `memory` keeps the eigenvector for a next call.
+    NAME_scaled is NAME over its edge. Means over all batches where these are at most `batches`, else over that many
+    random ones with Fieller's 95 % interval; they are a pure function of seed and step. NaN where the optimizer has no
+    state yet, and where a number is not finite. `memory` keeps the eigenvector for a next call.
 
     Raises InvalidArgument: see `OptimizerSteps`.
 
@@ -96,7 +98,7 @@ def optimizer_sharpness(
         raise InvalidArgument(f"probe must be a Probe of the network and its data, got {type(probe).__name__}")
     sizes = checked_batch_sizes(probe, batch_size)
     one_of("sampling", sampling, SCHEMES)
-    draws = probe.accuracy.batches if batches is None else integer("batches", batches, 2)
+    draws = integer("batches", batches, 2)
     integer("seed", seed, 0, 2**64 - 1)
     integer("step", step, 0)
     steps = OptimizerSteps(optimizer, probe.net)
@@ -107,19 +109,21 @@ def optimizer_sharpness(
     point = Point(
         probe.objective, theta, probe.accuracy, sizes, sampling, seed, 0, step, {} if memory is None else memory
     )
-    columns = [at_batch_size(point, steps, snapshots, b, draws) for b in sizes]
+    with np.errstate(all="ignore"):  # what diverges overflows on its way out: data, not a warning
+        columns = [at_batch_size(point, steps, snapshots, b, draws) for b in sizes]
+        found = {name: np.array([column[name] for column in columns], dtype=np.float64) for name in columns[0]}
+        found |= {name: np.asarray(value) for name, value in of_mean_loss(point, steps).items()}
     variables: dict[str, Any] = {
-        name: ("batch_size", np.array([float(column[name]) for column in columns]), about(name, steps))
-        for name in columns[0]
+        name: (("batch_size",)[: value.ndim], np.where(np.isfinite(value), value, np.nan), about(name, steps))
+        for name, value in found.items()
     }
-    variables |= {name: ((), value, about(name, steps)) for name, value in of_mean_loss(point, steps).items()}
     for name in [name for name in variables if "edge" in about(name, steps)]:
         dims, value, words = variables[name]
         scaled = {"long_name": f"{words['long_name']}, over its edge", "units": "1"}
         variables[f"{name}_scaled"] = (dims, value / words["edge"], scaled)
     coordinates = {"batch_size": ("batch_size", list(sizes), {"long_name": "batch size"})}
     attributes = {
-        **provenance(probe), "optimizer": steps.described(), "step_size": steps.step_size, "edge": 2 / steps.step_size,
+        **provenance(probe), "optimizer": steps.described(), "step_size": steps.step_size, "edge": steps.edge,
         "sampling": sampling, "seed": str(seed),
     }  # fmt: skip
     return xr.Dataset(variables, coordinates, attributes)
@@ -256,19 +260,19 @@ def preconditioned_lambda_max(point: Point, steps: OptimizerSteps) -> dict[str, 
 
 def about(name: str, steps: OptimizerSteps) -> dict[str, Any]:
     """long_name, units and, for what has one, its edge."""
-    eta, mu = steps.step_size, steps.momentum
-    adaptive = 2 * (1 + mu) / eta, "2 (1 + momentum) / step_size"
+    edge, mu = steps.edge, steps.momentum
+    adaptive = (1 + mu) * edge, "2 (1 + momentum) / step_size"
     if "betas" in steps.parts[0].options:
-        adaptive = 2 * (1 + mu) / ((1 - mu) * eta), "2 (1 + beta_1) / ((1 - beta_1) step_size)"
+        adaptive = (1 + mu) / (1 - mu) * edge, "2 (1 + beta_1) / ((1 - beta_1) step_size)"
     known = {
-        **{key: (words, "curvature", 2 / eta, "2 / step_size") for key, words in PER_BATCH.items()},
-        MEAN_RATIO: ("E[s'H_B s / s'g_B] with s = beta v + g_B", "curvature", 2 / eta, "2 / step_size"),
+        **{key: (words, "curvature", edge, "2 / step_size") for key, words in PER_BATCH.items()},
+        MEAN_RATIO: ("E[s'H_B s / s'g_B] with s = beta v + g_B", "curvature", edge, "2 / step_size"),
         "frozen_step_sharpness": ("E[s'H_B s] / -E[s'g_B], s the step of the buffer alone", "1", 2.0, "2"),
         "preconditioned_lambda_max": ("largest eigenvalue of P^-1/2 H P^-1/2", "curvature", *adaptive),
     }
     if name in known:
-        words, units, edge, formula = known[name]
-        return {"long_name": words, "units": units, "edge": edge, "edge_formula": formula}
+        words, units, where, formula = known[name]
+        return {"long_name": words, "units": units, "edge": where, "edge_formula": formula}
     plain = {
         "batches": ("number of batches behind the means", "1"),
         "step_curvature": ("E[u'H_B u]", "loss / step_size^2"), "step_slope": ("E[u'g_B]", "loss / step_size"),

@@ -10,6 +10,7 @@ Source: the update rules in the documentation of torch.optim; tests compare with
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -75,6 +76,11 @@ class OptimizerSteps:
             }
             self.parts.append(Part(slice(start, start + p.numel()), p.detach().reshape(-1), options, state))
             start += p.numel()
+
+    @property
+    def edge(self) -> float:
+        """2 / eta; infinite where a warm-up starts at zero."""
+        return 2 / self.step_size if self.step_size else math.inf
 
     def step(self, gradient: Tensor) -> Tensor:
         """u(g) for a gradient (d,), shape (d,); the state advances hypothetically, with this g."""

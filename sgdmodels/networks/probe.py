@@ -34,6 +34,7 @@ from .worker import Worker
 if TYPE_CHECKING:
     import xarray as xr
 
+DEAR = ("mean_square_sharpness", "minibatch_lambda_max")
 LARGEST_TABLE = 2**27  # entries of the dense arrays that only small networks can have
 
 
@@ -114,10 +115,11 @@ class Probe(Model):
         """Metrics at the network's present parameters (or at `theta`), as `sgdmodels.measure` has them.
 
         metrics: names of `sgdmodels.METRICS` and of `sgdmodels.networks.METRICS`, or Metric objects; without them all
-        of the former. Each variable NAME comes with NAME_standard_error (0 where it is exact) and NAME_samples; Batch
-        Sharpness with its 95 % interval, eigenvalues with their relative residual and whether they have converged.
+        of the former but mean_square_sharpness and minibatch_lambda_max, which may take minutes. Each variable NAME
+        comes with NAME_standard_error (0 where it is exact) and NAME_samples; Batch Sharpness with its 95 % interval,
+        eigenvalues with their relative residual and whether they have converged.
         """
-        chosen = [m.name for m in METRICS] if metrics is None else metrics
+        chosen = [m.name for m in METRICS if m.name not in DEAR] if metrics is None else metrics
         point = self.parameters() if theta is None else theta
         return measure(self, point, batch_size, sampling=sampling, metrics=network_metrics(chosen), seed=seed)
 
