@@ -1,12 +1,10 @@
-"""Time sgdmodels against C, JAX, diffrax, torchsde and itself: `python benchmarks/run.py [--quick] [--no-jax]`."""
+"""Time sgdmodels against C, JAX, torch, their kin and itself: `python benchmarks/run.py [--quick] [--no-jax]`."""
 
 from __future__ import annotations
 
 import argparse
 import ctypes
 import os
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from statistics import median
@@ -22,9 +20,11 @@ from formulas import (
     product_formula,
     quadratic_formula,
 )
-from report import Row, machine, row, spread, table, write_readme
+from networks import network_rows
+from report import Row, machine, row, table, write_readme
 from startup import start_up
 from tasks import SEED, Task, build_twin, check_agreement, product_task, quadratic_task
+from turns import Contenders, interleave, noise
 
 import sgdmodels as sm
 
@@ -32,21 +32,6 @@ VARIANTS = {
     "product_single_by_four": "C, 4 replicas interleaved",
     "quadratic_single_by_columns": "C, by columns",
 }
-Contenders = dict[str, Callable[[], object]]
-spreads: list[float] = []
-
-
-def interleave(contenders: Contenders, rounds: int) -> dict[str, float]:
-    """Median seconds of each contender; they take turns, after one turn that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(rounds + 1):
-        for name, go in contenders.items():
-            start = time.perf_counter()
-            go()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    spreads.extend(map(spread, seconds.values()))
-    return {name: median(values) for name, values in seconds.items()}
 
 
 def against_c(task: Task, replicas: int, steps: int, bound: float, library: ctypes.CDLL, rounds: int) -> list[Row]:
@@ -277,13 +262,12 @@ def main() -> None:
     rows += metrics(rounds) + start_up_rows(options.quick)
     rows += edges(rounds, options.quick)
     rows += formulas(rounds) + formula_start_up_rows(options.quick)
-    noise = f"Half the interquartile range of a contender's times over their median: {100 * median(spreads):.1f} % "
-    noise += f"(median over the lines above), {100 * max(spreads):.0f} % at worst; {rounds} rounds. "
-    noise += f"Load of the machine before the start (0 is idle): {load:.1f}."
+    rows += network_rows(rounds, options.quick)
     text = table(rows)
-    print(f"\n{text}\n\n{noise}")
+    said = noise(rounds, load)
+    print(f"\n{text}\n\n{said}")
     if not options.quick:
-        write_readme(text, machine(not options.no_jax), noise)
+        write_readme(text, machine(not options.no_jax), said)
 
 
 if __name__ == "__main__":

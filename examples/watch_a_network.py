@@ -1,6 +1,6 @@
 """Where does a real network settle? Digits with half of the labels random, two batch sizes and full-batch descent.
 
-Run with `python examples/watch_a_network.py [figure.png]`; takes about half a minute. Needs torch and scikit-learn.
+Run with `python examples/watch_a_network.py [figure.png]`; takes half a minute. Needs torch and scikit-learn.
 """
 
 import sys
@@ -16,7 +16,7 @@ eta, n = recipe.step_size, recipe.probe.samples
 
 # Members that differ in seed, step size or batch size only take their steps together.
 dynamics = {"b = 8": sm.SGD(eta, 8), "b = 32": sm.SGD(eta, 32), "full batch": sm.GD(eta)}
-runs = train(recipe.net, recipe.probe, dynamics, steps=6000, record_every=100, init=recipe.init)
+runs = train(recipe.net, recipe.probe, dynamics, steps=8000, record_every=50, init=recipe.init)
 
 print(f"{'':>10} {'eta BS/2':>9} {'eta lambda/2':>13} {'loss':>7}")
 for name in dynamics:
@@ -27,9 +27,10 @@ for name in dynamics:
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained", sharey=True)
 for name, color in zip(dynamics, ("C0", "C2", "0.5"), strict=True):
     run = runs.sel(dynamics=name)
-    sm.plot.curvature(run, "batch_sharpness", left, smooth=5, label=name, color=color)
-    sm.plot.curvature(run, "lambda_max", right, smooth=5, label=name, color=color)
+    for ax, metric in ((left, "batch_sharpness"), (right, "lambda_max")):
+        sm.plot.curvature(run, metric, ax, label="_measured", color=color, linewidth=0.6, alpha=0.4)
+        sm.plot.curvature(run, metric, ax, smooth=15, label=name, color=color)
 left.set(title="Batch Sharpness", ylim=(0, 1.6))
 right.set(title=r"$\lambda_{\max}$ of the full Hessian", ylabel="")
-left.legend(frameon=False)
+left.legend(frameon=False, loc="lower right")
 figure.savefig(sys.argv[1] if len(sys.argv) > 1 else "watch_a_network.png", dpi=200)

@@ -118,6 +118,7 @@ class Run:
             raise InvalidArgument(f"progress must be True, False or None (in a terminal only), got {progress!r}")
         self.progress = progress
         self.theta = self._initial_parameters(init)
+        self.init = self.theta.copy()
         self.init_sha256 = hashlib.sha256(self.theta.tobytes()).hexdigest()
         self.memory = self._initial_memory(memory)
         self.limit = DIVERGENCE_FACTOR * np.maximum(1.0, np.abs(self.theta).max(axis=1))

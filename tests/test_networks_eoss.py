@@ -1,4 +1,10 @@
-"""The Edge of Stochastic Stability on a real network: recipe N, shortened."""
+"""The Edge of Stochastic Stability on a real network: recipe N, shortened (about 20 s of one core).
+
+Bands were chosen on seeds 0 to 3. On seeds 101 to 106 and 201 to 205, which nothing was chosen on, no assertion failed
+(those of `announced` and `highest` were reworded after 101 to 106, and so stand on 201 to 205): error rate 0 of 11,
+below 0.24 with 95 % confidence. Every band ends at least 3.5 standard deviations between seeds from their mean.
+Trajectories are chaotic, so that another machine's rounding is another seed.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +25,13 @@ STEPS, GD_STEPS, BRANCH_STEPS = 8000, 2000, 4000
 class Watched:
     """Levels of eta BS / 2 and eta lambda_max / 2 by batch size (last half of a run), and a switch from b = 32 to 8.
 
-    `jump` is BS at the switch, `highest` its maximum and `spike` that of the loss (over the control's) in the 500 steps
-    after; `settled` the levels of the last half of the branch.
+    `announced` is BS of b = 8 on the way of b = 32; `highest` the maximum of BS and `spike` that of the loss, over the
+    control's, in the 500 steps after the switch; `settled` the levels of the last half of the branch.
     """
 
     batch_sharpness: dict[int, float]
     lambda_max: dict[int, float]
-    jump: float
+    announced: float
     highest: float
     spike: float
     settled: tuple[float, float]
@@ -46,6 +52,8 @@ def watched(seed: int) -> Watched:
         late = one.isel(step=one.step.values >= float(one.step[-1]) / 2)
         sharp[b] = float(late.batch_sharpness.sel(batch_size=b).mean()) * eta / 2
         top[b] = float(late.lambda_max.mean()) * eta / 2
+    before = runs.batch_sharpness.sel(dynamics="32", batch_size=8).isel(replica=0)
+    announced = float(before.where(before.step >= STEPS / 2).mean()) * eta / 2
     end = runs.params.sel(dynamics="32").isel(replica=0, step=-1).values
     forked = sm.fork(
         probe, dynamics["32"], {"switched": dynamics["8"]}, 0, BRANCH_STEPS, end, record_every=25, batch_size=8,
@@ -54,11 +62,14 @@ def watched(seed: int) -> Watched:
     assert np.isnan(forked.diverged_at).all()
     control, branch = (forked.sel(branch=name) for name in ("control", "switched"))
     event, late = branch.isel(step=slice(0, 21)), branch.isel(step=branch.step.values >= BRANCH_STEPS / 2)
-    bs = event.batch_sharpness.values.ravel() * eta / 2
     return Watched(
-        sharp, top, float(bs[0]), float(bs.max()), float(event.loss.max() / control.loss.isel(step=slice(0, 21)).max()),
+        sharp, top, announced, float(event.batch_sharpness.max()) * eta / 2,
+        float(event.loss.max() / control.loss.isel(step=slice(0, 21)).max()),
         (float(late.batch_sharpness.mean()) * eta / 2, float(late.lambda_max.mean()) * eta / 2),
     )  # fmt: skip
+
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +91,8 @@ def test_batch_sharpness_is_near_the_edge_where_lambda_max_is_far_below(found: W
 
 
 def test_a_smaller_batch_gives_a_spike_and_then_its_own_level(found: Watched) -> None:
-    assert 1.6 < found.jump < 3.0
+    assert 1.5 < found.announced < 3
+    assert found.highest > 1.3
     assert found.spike > 5
     sharp, top = found.settled
     assert 0.8 < sharp < 1.25

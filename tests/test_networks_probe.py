@@ -152,6 +152,46 @@ def test_measuring_leaves_no_trace() -> None:
         assert torch.equal(p, before)
 
 
+def test_a_network_that_has_changed_its_mode_or_precision_is_refused() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.BatchNorm1d(3)).eval()
+    probe = Probe(net, losses.squared_error, torch.randn(40, 5), torch.randn(40, 3))
+    before = net[1].running_mean.clone()
+    net.train()
+    for act in (
+        lambda: probe.measure(metrics="loss"),
+        lambda: probe.eigenvalues(1),
+        lambda: sm.simulate(probe, sm.GD(0.1), 1, probe.parameters()),
+    ):
+        with pytest.raises(InvalidArgument, match="BatchNorm"):
+            act()
+    assert torch.equal(net[1].running_mean, before)
+    net.eval().double()
+    with pytest.raises(InvalidArgument, match=r"now torch.float64.*but was torch.float32"):
+        probe.measure(metrics="loss")
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor"])
+def test_data_are_copies(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((40, 5)), rng.standard_normal((40, 3))
+    inputs: Any = torch.from_numpy(x) if kind == "tensor" else x
+    probe = Probe(nets.mlp([5, 7, 3], "gelu", seed=2, dtype=torch.float64), losses.squared_error, inputs, y)
+    before = float(probe.measure(metrics="loss").loss)
+    x[:], y[:] = 0.0, 0.0
+    assert float(probe.measure(metrics="loss").loss) == before
+
+
+def test_weights_of_samples_are_checked_as_on_other_losses() -> None:
+    probe = small_network()
+    theta = probe.parameters()
+    for index, weight, words in (
+        ([-1], [1.0], "must lie in"), ([40], [1.0], "must lie in"), ([0.7], [1.0], "integers"),
+        ([1, 2], [1.0], "weight"), ([1], [np.nan], "finite"), ([[1]], [[1.0]], "vector"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidArgument, match=words):
+            probe.weighted_gradient(theta, index, weight)
+
+
 def test_own_metrics_work_on_networks() -> None:
     own = sm.Metric("norm", "|theta|", "1", lambda points: np.linalg.norm(points.theta, axis=2))
     probe = small_network()
@@ -171,6 +211,10 @@ def test_predictions_linear_in_theta_are_the_mean_square_edge_of_least_squares()
         ({"accuracy": Accuracy(subset=41)}, "subset must be in 1..40"),
         ({"inputs": [[1.0]]}, "inputs must be a tensor or an array"),
         ({"memory": 0}, "memory must be"),
+        ({"accuracy": 5}, "accuracy must be"),
+        ({"compiled": "no"}, "compiled must be"),
+        ({"inputs": np.array([["a"] * 5] * 40)}, "numbers that torch knows"),
+        ({"inputs": torch.eye(5).to_sparse()}, "dense tensor"),
         ({"net": torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.BatchNorm1d(3))}, "atch"),
         ({"net": "net"}, "net must be"),
         ({"loss": torch.nn.MSELoss()}, "one value per sample"),

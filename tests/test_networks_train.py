@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 
 import sgdmodels as sm
 from sgdmodels.errors import InvalidArgument
-from sgdmodels.networks import Probe, losses, nets, train
+from sgdmodels.networks import Accuracy, Probe, losses, nets, run_file, train
 from sgdmodels.networks.teachers import teacher_regression
 
 from .network_twins import DeepLinearPredictor, twins
@@ -114,21 +116,19 @@ RUN: dict[str, Any] = {
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train(made().net, made(), ENSEMBLE, **RUN)
     file = tmp_path / "run.npz"
-    from sgdmodels.networks import run_file
-
     saved = []
     original = run_file.save
 
-    def save_and_die(path: Any, runs: Any, warm: Any, step: int, done: int) -> None:
-        original(path, runs, warm, step, done)
-        saved.append(step)
-        if len(saved) == 2:
+    def save_and_die(path: Any, runs: Any, state: Any) -> None:
+        original(path, runs, state)
+        saved.append(int(state["step"]))
+        if len(saved) == 3:
             raise MemoryError("killed")  # not caught by anything, as a kill is not
 
     monkeypatch.setattr(run_file, "save", save_and_die)
     with pytest.raises(MemoryError, match="killed"):
         train(made().net, made(), ENSEMBLE, checkpoint=file, checkpoint_seconds=0.0, **RUN)
-    assert 0 < saved[-1] < 700
+    assert 64 < saved[-1] < 700
     monkeypatch.setattr(run_file, "save", original)
     resumed = train(made().net, made(), ENSEMBLE, checkpoint=file, **RUN)
     assert resumed.drop_attrs().equals(whole.drop_attrs())
@@ -146,9 +146,17 @@ def test_a_checkpoint_of_another_run_is_a_named_conflict(tmp_path: Path) -> None
         train(probe.net, probe, {"one": sm.SGD(0.2, 4)}, steps=64, init=start, **common)
     with pytest.raises(InvalidArgument, match=r"another run.*seed is 0, here 1"):
         train(probe.net, probe, {"one": sm.SGD(0.1, 4)}, steps=64, init=start, seed=1, **common)
-    file.write_bytes(b"not an archive")
-    with pytest.raises(InvalidArgument, match="cannot be read"):
-        train(probe.net, probe, {"one": sm.SGD(0.1, 4)}, steps=64, init=start, **common)
+    other = Probe(probe.net, lambda f, y: 2 * losses.squared_error(f, y), probe.inputs, probe.targets)
+    with pytest.raises(InvalidArgument, match=r"another run.*network"):
+        train(probe.net, other, {"one": sm.SGD(0.1, 4)}, steps=64, init=start, **common)
+    finer = Probe(probe.net, losses.squared_error, probe.inputs, probe.targets, accuracy=Accuracy(subset=5))
+    with pytest.raises(InvalidArgument, match=r"another run.*accuracy.subset is None, here 5"):
+        train(probe.net, finer, {"one": sm.SGD(0.1, 4)}, steps=64, init=start, **common)
+    whole = file.read_bytes()
+    for broken in (b"not an archive", whole[: len(whole) // 2], whole.replace(b"theta", b"thema"), b""):
+        file.write_bytes(broken)
+        with pytest.raises(InvalidArgument, match=r"cannot be read|is damaged"):
+            train(probe.net, probe, {"one": sm.SGD(0.1, 4)}, steps=64, init=start, **common)
 
 
 def test_a_checkpoint_with_pickled_objects_is_not_read(tmp_path: Path) -> None:
@@ -157,6 +165,113 @@ def test_a_checkpoint_with_pickled_objects_is_not_read(tmp_path: Path) -> None:
     probe = made()
     with pytest.raises(InvalidArgument, match="cannot be read"):
         train(probe.net, probe, sm.SGD(0.1, 4), steps=64, metrics=("loss",), checkpoint=file)
+
+
+def test_ctrl_c_leaves_records_file_and_network_at_one_border(tmp_path: Path) -> None:
+    """What is returned, what is on disk and what is in the network agree, and the run can go on."""
+    file, probe = tmp_path / "run.npz", made()
+    calls = []
+
+    def pressed(points: Any) -> Any:
+        calls.append(points.steps.tolist())
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return np.zeros(points.shape)
+
+    metrics = ("loss", sm.Metric("pressed", "when Ctrl-C comes", "1", pressed))
+    common: dict[str, Any] = {"steps": 6400, "record_every": 64, "metrics": metrics, "keep_params": True}
+    run = train(probe.net, probe, sm.SGD(0.1, 4), checkpoint=file, init=probe.parameters(), **common)
+    assert run.attrs["interrupted"] == 1
+    assert 0 < run.sizes["step"] < 101
+    np.testing.assert_array_equal(probe.parameters(), run.params[0, -1])
+    start = run.params.values[0, 0]
+    resumed = train(probe.net, probe, sm.SGD(0.1, 4), checkpoint=file, init=start, **common)
+    whole = train(made().net, made(), sm.SGD(0.1, 4), init=start, **common)
+    assert resumed.drop_attrs().equals(whole.drop_attrs())
+
+
+def test_a_place_that_cannot_be_written_is_found_out_before_the_first_step(tmp_path: Path) -> None:
+    probe = made()
+    start = probe.parameters()
+    for place, words in ((tmp_path / "missing" / "run.npz", "cannot be written"), (5, "path of a file")):
+        with pytest.raises(InvalidArgument, match=words):
+            train(probe.net, probe, sm.SGD(0.1, 4), steps=64, checkpoint=place)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(probe.parameters(), start)
+
+
+def test_a_full_disk_is_a_warning_and_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe, original = made(), run_file.save
+
+    def full(path: Any, runs: Any, state: Any) -> None:
+        if int(state["step"]) > 0:
+            raise OSError(28, "No space left on device")
+        original(path, runs, state)
+
+    monkeypatch.setattr(run_file, "save", full)
+    with pytest.warns(UserWarning, match="No space left"):
+        run = train(probe.net, probe, sm.SGD(0.1, 4), steps=64, metrics=("loss",), checkpoint=tmp_path / "run.npz")
+    assert run.loss[0, -1].notnull()
+    assert list(tmp_path.iterdir()) == [tmp_path / "run.npz"]  # no half-written file is left
+
+
+def test_padding_of_a_narrow_member_is_never_a_sample_it_did_not_draw() -> None:
+    """Sample 0 overflows; a member that never draws it must not hear of it from a wider neighbour."""
+    net = torch.nn.Linear(1, 1, bias=False).double()
+    x = np.linspace(0.1, 1, 12)[:, None].copy()
+    x[0] = 600.0
+    torch.nn.init.constant_(net.weight, 1.0)
+    probe = Probe(net, lambda f, y: (f.exp() - y * f).reshape(-1), x, np.ones((12, 1)))
+    common: dict[str, Any] = {
+        "steps": 3,
+        "record_every": 1,
+        "metrics": (),
+        "init": np.array([1.3]),
+        "keep_params": True,
+    }
+    alone = train(net, probe, {"b = 2": sm.SGD(1e-3, 2)}, seed=2, **common)
+    both = train(net, probe, {"b = 3": sm.SGD(1e-3, 3), "b = 2": sm.SGD(1e-3, 2)}, seed=2, **common)
+    assert alone.params.notnull().all()
+    np.testing.assert_array_equal(both.params.sel(dynamics="b = 2"), alone.params.sel(dynamics="b = 2"))
+
+
+class Swapped(torch.nn.Module):
+    """The layers of `made` in another order of registration."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        for k in (2, 0):
+            self.add_module(str(k), net[k])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.get_submodule("2")(torch.tanh(self.get_submodule("0")(x)))
+
+
+def test_another_network_is_never_taken_for_the_probes() -> None:
+    probe = made()
+    relu = nets.mlp([6, 5, 1], "relu", seed=1, dtype=torch.float64)
+    for net, words in ((Swapped(probe.net), "same order"), (relu, "not its outputs"), ("net", "torch.nn.Module")):
+        with pytest.raises(InvalidArgument, match=words):
+            train(net, probe, sm.SGD(0.1, 4), steps=64, init=probe.parameters())  # type: ignore[arg-type]
+
+
+def test_large_seeds_and_the_provenance_of_ensembles() -> None:
+    probe = made()
+    run = train(probe.net, probe, ENSEMBLE, steps=4, seed=2**64 - 1, metrics=("batch_sharpness_mean_ratio", "ias"))
+    described = json.loads(run.attrs["dynamics"])
+    assert described["momentum"]["momentum"] == 0.9
+    assert json.loads(run.attrs["model"])["torch_version"] == torch.__version__
+
+
+def test_compiled_ensembles_take_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the compiler's front end alone: its back end needs a C++ compiler and half a minute."""
+    front = functools.partial(torch.compile, backend="eager")
+    monkeypatch.setattr(torch, "compile", front)
+    plain, net = made(kind="module"), made(kind="module").net
+    compiled = Probe(net, losses.squared_error, plain.inputs, plain.targets, compiled=True)
+    one, other = (
+        train(probe.net, probe, sm.SGD(0.1, 4), steps=20, replicas=3, metrics=("loss",)) for probe in (plain, compiled)
+    )
+    np.testing.assert_allclose(other.loss, one.loss, rtol=1e-12)
 
 
 def test_interventions_and_comparisons_take_a_probe() -> None:
@@ -220,10 +335,13 @@ def test_a_score_card_of_a_network_is_that_of_its_closed_form() -> None:
     recipe = sm.recipes.slow_tail_network(0)
     assert isinstance(recipe.model, sm.models.LinearNetwork)
     probe = Probe(DeepLinearPredictor(20), losses.squared_error, recipe.model.inputs, recipe.model.targets)
+    late = sm.simulate(
+        recipe.model, sm.SGD(0.4, 16), 6400, recipe.init, metrics=(), keep_params=True, record_every=6400
+    )
     cards = [
         sm.scorecard(
-            loss, sm.SGD(0.4, 16), [sm.NoisyGD(0.4, 16)], steps=1280, replicas=2, init=recipe.init,
-            directions=recipe.directions, interventions=False, record_every=32,
+            loss, sm.SGD(0.4, 16), [sm.NoisyGD(0.4, 16)], steps=640, replicas=2, init=late.params.values[0, -1].copy(),
+            directions=recipe.directions, interventions=False, record_every=16,
             predictions=["B1", "B2", "B6", "B8", "B10", "MS2", "MS3"],
         )
         for loss in (recipe.model, probe)

@@ -1,15 +1,15 @@
 """The edge of stochastic stability on real images: b = 8, 64, 256 and n on CIFAR-10, on whatever device there is.
 
-    python validation/cifar_gpu.py images.npz                                    # 50 000 steps: hours on a GPU
-    python validation/cifar_gpu.py images.npz --steps 200 --samples 256 --record-every 20 --output /tmp/try   # on a CPU
+    python validation/cifar_gpu.py images.npz                                             # meant for a GPU
+    python validation/cifar_gpu.py images.npz --steps 200 --samples 256 --record-every 20  # tries it on a CPU
 
-images.npz holds `images` (uint8) and `labels`; nothing in it is executed. The setting is the published one: perceptron with
-two hidden layers of 512, ReLU, init scale 0.2, squared loss WITHOUT the 1/2 (Hessians are twice those of this package's
-squared loss, so eta * sharpness is what compares), step size 0.01. Along the run: lambda_max on all samples, Batch
-Sharpness as a ratio of means (six moments, each sample, 64 probes) and as a mean of ratios (batches, to 2 %).
+images.npz holds `images` (uint8) and `labels`; nothing in it is executed. The setting is the published one: perceptron
+with two hidden layers of 512, ReLU, init scale 0.2, squared loss WITHOUT the 1/2 (Hessians are twice those of this
+package's squared loss, so eta * sharpness is what compares), step size 0.01. Along the run: lambda_max on all samples,
+Batch Sharpness as a ratio of means (six moments of all samples, 64 probes) and as a mean of ratios (batches, to 2 %).
 
-All batch sizes step together while memory allows, else one after the other. OUTPUT.*.checkpoint.npz is written every minute:
-the same command goes on where a killed job stopped. At the end OUTPUT.nc holds the runs and OUTPUT.md one table.
+All batch sizes step together while memory allows, else one after the other. OUTPUT.*.checkpoint.npz is written every
+minute: the same command goes on where a killed job stopped. At the end OUTPUT.nc holds the runs, OUTPUT.md one table.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def dynamics_of(probe: Probe, step_size: float) -> dict[str, sm.dynamics.Dynamic
 
 
 def trained(probe: Probe, options: argparse.Namespace) -> tuple[dict[str, xr.Dataset], str]:
-    """One Dataset for each batch size, and how they were run."""
+    """One Dataset for each batch size, measured at that batch size, and how they were run."""
     everyone = dynamics_of(probe, options.step_size)
 
     def some(members: Mapping[str, sm.dynamics.Dynamics], name: str) -> xr.Dataset:
@@ -87,29 +87,26 @@ def trained(probe: Probe, options: argparse.Namespace) -> tuple[dict[str, xr.Dat
     start = probe.parameters()
     try:
         together = some(everyone, "all")
-        return {name: together.sel(dynamics=name) for name in everyone}, "together"
+        return {name: own(together.sel(dynamics=name)) for name in everyone}, "together"
     except (MemoryError, RuntimeError) as problem:
         if not is_out_of_memory(problem):
             raise
         print(f"out of memory ({problem}): one batch size after the other")
-    return {name: some({name: one}, name).isel(dynamics=0) for name, one in everyone.items()}, "one after the other"
+    alone = {name: own(some({name: one}, name).isel(dynamics=0)) for name, one in everyone.items()}
+    return alone, "one after the other"
 
 
-def scaled(run: xr.Dataset, metric: str, batch_size: int) -> xr.DataArray:
-    """step size * metric / 2, (replica, step); metrics of batches at the batch size of the run."""
-    values = run[metric]
-    if "batch_size" in values.dims:
-        values = values.sel(batch_size=batch_size)
-    return values.transpose("replica", "step") * run.step_size / 2
+def own(run: xr.Dataset) -> xr.Dataset:
+    """What was measured at the batch size of the run itself."""
+    return run.sel(batch_size=int(run.training_batch_size.max()))
 
 
-def row(name: str, run: xr.Dataset, samples: int) -> list[str]:
+def row(name: str, run: xr.Dataset) -> list[str]:
     """Plateaus with their intervals, spikes and the last loss of one run."""
-    batch_size = samples if name == "b=n" else int(name.removeprefix("b="))
     late = run.step >= (1 - WINDOW) * float(run.step[-1])
-    cells = [f"{batch_size} = n" if name == "b=n" else str(batch_size)]
+    cells = [f"{run.batch_size.item()}{' = n' if name == 'b=n' else ''}"]
     for metric in SHOWN:
-        values = scaled(run, metric, batch_size)[:, late.values]
+        values = (run[metric] * run.step_size / 2).transpose("replica", "step")[:, late.values]
         if np.isfinite(values).sum() < 3:
             cells.append("-")
             continue
@@ -127,18 +124,19 @@ def page(runs: dict[str, xr.Dataset], probe: Probe, options: argparse.Namespace,
     device = torch.device(options.device)
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
     header = ["b", *(f"eta {label} / 2" for label in SHOWN.values()), "spikes", "last loss", "diverged at"]
-    rows = [row(name, run, probe.samples) for name, run in runs.items()]
+    rows = [row(name, run) for name, run in runs.items()]
     lines = ["# The edge of stochastic stability on images", ""]
-    lines += [
+    origin = (
         f"Written by `cifar_gpu.py` on {machine} ({device.type}), torch {torch.__version__}, {options.dtype}, "
-        f"in {seconds:.0f} s (of the last start, if it was resumed); batch sizes {how}.",
-        "",
-        f"{probe.samples} samples of {options.images.name}, {probe.dim} parameters, squared loss without the 1/2, step size "
-        f"{options.step_size}, {options.steps} steps, seed {options.seed}. Medians over the last {WINDOW:.0%} of the steps "
-        "with 95 % block-bootstrap intervals of one run; 1 is the edge. Spikes: loss above 3 times the median of the 500 steps "
-        "before, and back within 2000.",
-        "",
-    ]  # fmt: skip
+        f"in {seconds:.0f} s (of the last start, if it was resumed); batch sizes {how}."
+    )
+    setting = (
+        f"{probe.samples} samples of {options.images.name}, {probe.dim} parameters, squared loss without the 1/2, step "
+        f"size {options.step_size}, {options.steps} steps, seed {options.seed}. Medians over the last {WINDOW:.0%} of "
+        "steps, with 95 % block-bootstrap intervals of one run; 1 is the edge. Spikes: loss above 3 times the median "
+        "of the 500 steps before, and back within 2000."
+    )
+    lines += [origin, "", setting, ""]
     lines += ["| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows]]
     return "\n".join([*lines, ""])
 
@@ -151,7 +149,10 @@ def main() -> None:
     probe = problem(options)
     print(f"{probe.samples} samples, {probe.dim} parameters, {options.device}, {options.dtype}", flush=True)
     runs, how = trained(probe, options)
-    together = xr.concat(list(runs.values()), "dynamics", join="exact", combine_attrs="drop_conflicts")
+    together = xr.concat(
+        list(runs.values()), "dynamics", coords="different", compat="equals", join="exact",
+        combine_attrs="drop_conflicts",
+    )  # fmt: skip
     together.to_netcdf(options.output.with_suffix(".nc"), engine="scipy")
     text = page(runs, probe, options, how, time.perf_counter() - began)
     options.output.with_suffix(".md").write_text(text)

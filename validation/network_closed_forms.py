@@ -1,7 +1,7 @@
 """Networks in torch against the closed forms of the same losses; writes network_closed_forms.md beside it.
 
-Run with `python validation/network_closed_forms.py` (about four minutes on one core; needs torch). Least squares, diagonal
-and linear networks are written below as torch modules from their definitions, in float64, and
+Run with `python validation/network_closed_forms.py` (about five minutes on one core; needs torch). Least squares,
+diagonal and linear networks are written below as torch modules from their definitions, in float64, and
 * measured: every metric at three random points, in four samplings, against `sm.measure` of the closed form (eigenvalues
   against the dense Hessians of the closed form);
 * trained: 500 steps of every law of sample weights, against `sm.simulate` of the closed form from the same draws.
@@ -33,12 +33,12 @@ ALL_SIZES = (1, 2, 4, 6)
 MEAN_OF_TOP = 1e-5  # the relative residual of each batch's eigenvalue in minibatch_lambda_max
 EDGE = 1e-6  # the tolerance of the closed form's own pencil
 GAUSS_NEWTON = "gauss_newton_"
-SUMMARY = """Every metric at {points} random points of each loss, in the samplings {schemes}, at all b of {sizes}
-(with replacement {few}); then paths of {steps} steps from the same draws, recorded every step. Losses are on {samples}
-samples with {features} features, networks in float64. `lambda_max` is compared with the dense Hessian of the closed form, at
-most the stated residual off; `mean_square_sharpness` and `minibatch_lambda_max` to the tolerance of the iteration behind them;
-Gauss-Newton metrics with quadratics of the same Jacobians; all else to rounding. A path's deviation is the largest of any parameter
-at any step over the largest parameter of that step."""
+SUMMARY = """Every metric at {points} random points of each loss and sampling ({schemes}), at b in {sizes} (with
+replacement {few}); then paths of {steps} steps from the same draws, every tenth recorded. Losses are on {samples}
+samples with {features} features, networks in float64. `lambda_max` is compared with the dense Hessian of the closed
+form, at most the stated residual off; `mean_square_sharpness` and `minibatch_lambda_max` to the tolerance of the
+iteration behind them; Gauss-Newton metrics with quadratics of the same Jacobians; all else to rounding. A path's
+deviation is the largest of any parameter at any record over the largest parameter there."""
 
 
 class Linear(nn.Module):
@@ -97,8 +97,8 @@ LOSSES: dict[str, tuple[Callable[..., Model], Callable[[], nn.Module]]] = {
 }
 
 
-def dynamics_at(eta: float) -> dict[str, sm.dynamics.Dynamics]:
-    """Every kind of step that a network takes."""
+def dynamics_at(eta: float, bottom: FloatArray | None = None) -> dict[str, sm.dynamics.Dynamics]:
+    """Every kind of step that a network takes; `bottom`: where the Ornstein-Uhlenbeck process is linearised."""
     momenta = {"heavy ball": {"momentum": 0.5}, "Nesterov": {"momentum": 0.5, "nesterov": True}}
     return {
         "GD": sm.GD(eta),
@@ -117,7 +117,7 @@ def dynamics_at(eta: float) -> dict[str, sm.dynamics.Dynamics]:
         "label noise": sm.LabelNoiseSGD(eta, 3, scale=0.1),
         "Levy SDE": sm.LevySDE(eta, alpha=1.7, scale=0.001, substeps=4),
         "homogenized SGD": sm.HomogenizedSGD(eta, 3, substeps=4),
-        "Ornstein-Uhlenbeck": sm.OrnsteinUhlenbeck(eta, 3, substeps=4),
+        "Ornstein-Uhlenbeck": sm.OrnsteinUhlenbeck(eta, 3, point=bottom, substeps=4),
         "gradient flow": sm.GradientFlow(eta, substeps=4),
         "implicit regularization flow": sm.ImplicitRegularizationFlow(eta, substeps=4),
         "reshuffling flow": sm.ReshufflingFlow(eta, 3, substeps=4),
@@ -140,10 +140,6 @@ def linearised(model: Model, theta: FloatArray) -> Model:
     g, twice = model.sample_gradients(theta), 2 * model.sample_losses(theta)
     hessians = np.einsum("ni,nj->nij", g, g) / twice[:, None, None]
     return sm.models.Quadratics(hessians, -g * (twice / (g * g).sum(1))[:, None])
-
-
-def top_of_batches(model: Model, theta: FloatArray) -> float:
-    return float(np.linalg.eigvalsh(model.hessian(theta))[-1])
 
 
 def measured(name: str, rng: np.random.Generator, worst: dict[str, tuple[float, float]]) -> None:
@@ -180,11 +176,12 @@ def path_deviations(name: str, rng: np.random.Generator) -> dict[str, float]:
     model, probe = twins(name, rng)
     theta = 0.7 * rng.standard_normal(model.dim)
     eta = 0.3 / float(np.linalg.eigvalsh(model.sample_hessians(theta)).max())
+    descent = sm.simulate(model, sm.GD(eta), 20_000, theta, metrics=(), record_every=20_000, keep_params=True)
     found = {}
-    for label, dynamics in dynamics_at(eta).items():
+    for label, dynamics in dynamics_at(eta, descent.params.values[0, -1]).items():
         if name not in ONLY_FOR.get(label, (name,)):
             continue
-        common = {"steps": STEPS, "record_every": 1, "metrics": (), "seed": SEED, "keep_params": True, "init": theta}
+        common = {"steps": STEPS, "record_every": 10, "metrics": (), "seed": SEED, "keep_params": True, "init": theta}
         closed = sm.simulate(model, dynamics, progress=False, **common).params.values[0]
         mine = train(probe.net, probe, dynamics, progress=False, **common).params.values[0]
         gap = np.abs(mine - closed).max(1) / np.abs(closed).max(1)

@@ -6,7 +6,6 @@ core; needs torch and scikit-learn). Every sharpness is times eta / 2. Nothing w
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,8 +20,8 @@ from sgdmodels.networks.recipes import NetworkRecipe, random_label_digits
 
 SEEDS = range(6001, 6006)
 BATCH_SIZES = (4, 8, 16, 32, 64)
-ETA, SAMPLES = 0.3, 500
-STEPS, GD_STEPS, NOISY_STEPS, CONTROL_STEPS, BRANCH_STEPS, EVENT_STEPS = 20_000, 8_000, 12_000, 8_000, 5_000, 300
+ETA, SAMPLES, CARD_STEPS = 0.3, 500, 6000
+STEPS, GD_STEPS, NOISY_STEPS, CONTROL_STEPS, BRANCH_STEPS, EVENT_STEPS = 20_000, 8_000, 8_000, 6_000, 4_000, 300
 METRICS = ("loss", "batch_sharpness", "batch_sharpness_mean_ratio", "lambda_max")
 PUBLISHED = {
     4: ("1.04, 1.09", ".21, .22"), 8: (".98, .95", ".29, .29"), 16: (".96, .89", ".42, .46"),
@@ -38,6 +37,7 @@ SWITCHES = {  # name: batch size before, dynamics after
     "eta x 2 at b = 8": (8, sm.SGD(2 * ETA, 8)),
 }
 NOISY = (8, 16, 32, 64)
+EXTREMES = ("bs_high", "bs_low", "loss_ratio")
 Row = dict[str, float]
 
 
@@ -62,7 +62,8 @@ def levels(run: object, batch_size: int, share: float = 0.6) -> Row:
     }  # fmt: skip
     row = {name: float(values.mean(skipna=False)) * eta / 2 for name, values in scaled.items()}
     row |= {f"{name}_end": float(values[-1]) * eta / 2 for name, values in scaled.items()}
-    return row | {"loss": float(late.loss[-1]), "diverged": float(run.diverged_at)}
+    row["bs_median"] = float(scaled["bs"].median()) * eta / 2
+    return row | {"loss": float(late.loss.mean()), "diverged": float(run.diverged_at)}
 
 
 def plateaus(recipe: NetworkRecipe, seed: int) -> tuple[dict[int, Row], dict[int, np.ndarray], dict[int, object]]:
@@ -84,7 +85,7 @@ def switches(recipe: NetworkRecipe, ends: Mapping[int, np.ndarray], seed: int) -
             continue
         sizes = sorted({after.batch_size for after in branches.values()})
         more = {"init": ends[before], "batch_size": sizes, "seed": seed + 1}
-        event = trained(recipe, branches, EVENT_STEPS, 3, **more)
+        event = trained(recipe, branches, EVENT_STEPS, 5, **more, metrics=("loss", "batch_sharpness"))
         later = trained(recipe, branches, BRANCH_STEPS, 200, **more)
         for name, after in branches.items():
             first = event[name].sel(batch_size=after.batch_size)
@@ -92,7 +93,7 @@ def switches(recipe: NetworkRecipe, ends: Mapping[int, np.ndarray], seed: int) -
             rows[name] = levels(later[name], after.batch_size, 0.5) | {
                 "bs_at": bs[0], "bs_high": float(np.nanmax(bs)), "bs_low": float(np.nanmin(bs)),
                 "loss_ratio": float(np.nanmax(loss) / loss[0]),
-                "lambda_max_at": float(first.lambda_max[0]) * after.step_size / 2,
+                "lambda_max_at": float(later[name].lambda_max[0]) * after.step_size / 2,
             }  # fmt: skip
     return rows
 
@@ -128,17 +129,22 @@ def interval(values: Iterable[float]) -> str:
     return f"{kept.mean():.3f}" + (f" ± {reach:.3f}" if len(kept) > 1 else "")
 
 
-def lost(rows: Sequence[Row]) -> str:
-    return f"{sum(np.isfinite(row['diverged']) for row in rows)} of {len(rows)}"
+def extent(values: Iterable[float]) -> str:
+    """Smallest to largest."""
+    given = np.array(list(values))
+    return f"{np.nanmin(given):.2f} .. {np.nanmax(given):.2f}"
 
 
 def table(head: str, rows: Mapping[object, Sequence[Row]], *columns: str) -> list[str]:
-    """Markdown: one line a key, one interval a column, and how many diverged."""
-    titles = [head, *columns, "diverged"]
+    """Markdown: one line a key, one interval (extremes: a range) a column, and how many diverged or stay unstable."""
+    titles = [head, *columns, "diverged", "median of BS above 1.5"]
     lines = ["", "| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
     for key, several in rows.items():
-        cells = [interval(row[c] for row in several) for c in columns]
-        lines.append(f"| {key} | " + " | ".join(cells) + f" | {lost(several)} |")
+        cells = [(extent if c in EXTREMES else interval)(row[c] for row in several) for c in columns]
+        gone = np.isfinite([row["diverged"] for row in several])
+        wild = ~gone & (np.array([row["bs_median"] for row in several]) > 1.5)
+        cells += [f"{count} of {len(several)}" for count in (gone.sum(), wild.sum())]
+        lines.append(f"| {key} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -147,26 +153,30 @@ def by_key(found: Sequence[Mapping[object, Row]]) -> dict[object, list[Row]]:
     return {key: [one[key] for one in found if key in one] for key in keys}
 
 
-def report(found: Mapping[int, tuple[dict, dict, dict, dict]], minutes: float, card: Sequence[str]) -> list[str]:
+def report(found: Mapping[int, tuple[dict, dict, dict, dict]], card: Sequence[str]) -> list[str]:
     """The page so far."""
     first, second, third, fourth = (by_key(part) for part in zip(*found.values(), strict=True))
     ordered = [[rows[b]["lambda_max"] for b in (*BATCH_SIZES, SAMPLES)] for rows, *_ in found.values()]
     strictly = sum(bool((np.diff(row) > 0).all()) for row in ordered)
+    near = [sum(abs(row["bs"] - 1) <= 0.1 for row in rows) for rows in first.values()]
     published = [f"| {b} | {bs} | {top} |" for b, (bs, top) in PUBLISHED.items()]
     return [
         "# Recipe N on fresh seeds", "",
-        f"Written by `networks.py`, {minutes:.0f} minutes on one core. Seeds {', '.join(map(str, found))}; mean ± "
-        f"half-width of the 95 % interval over seeds. {STEPS} steps ({GD_STEPS} of GD), plateau: last 60 %.",
+        (f"Seeds {', '.join(map(str, found))}; mean ± half-width of the 95 % interval over seeds. {STEPS} steps "
+        f"({GD_STEPS} of GD), plateau: last 60 %. bs: E[g'Hg] / E|g|^2; mean_ratio: E[g'Hg / |g|^2]."),
         "", "## Plateaus", *table("b", first, "bs", "mean_ratio", "mean_ratio_end", "lambda_max", "loss"), "",
-        f"lambda_max rises strictly with b over {BATCH_SIZES} and n in {strictly} of {len(found)} seeds.", "",
+        f"lambda_max rises strictly with b over {BATCH_SIZES} and n in {strictly} of {len(found)} seeds.",
+        f"BS is within 10 % of the edge in {sum(near)} of {len(near) * len(found)} cells.", "",
         "| b | published BS | published lambda_max |", "|---|---|---|", *published,
         "", "## Switches", "",
-        f"`_at`: at the switch, in units of the new edge; `_high`, `_low`, `loss_ratio`: extremes of the next "
-        f"{EVENT_STEPS} steps; the others: mean over the second half of {BRANCH_STEPS} steps.",
-        *table("switch", second, "bs_at", "bs_high", "bs_low", "loss_ratio", "bs", "lambda_max_at", "lambda_max"),
+        (f"`_at`: at the switch, in units of the new edge; `_high`, `_low`, `loss_ratio`: extremes of the next "
+        f"{EVENT_STEPS} steps, over seeds; the others: mean over the second half of {BRANCH_STEPS} steps."),
+        *table(
+            "switch", second, "bs_at", "bs_high", "bs_low", "loss_ratio", "bs", "lambda_max_at", "lambda_max", "loss"
+        ),
         "", "## Clean labels", "", f"{CONTROL_STEPS} steps; `_end`: at the last of them.",
         *table("control", third, "bs", "bs_end", "lambda_max", "lambda_max_end", "loss"),
-        "", "## Noisy gradient descent, full covariance",
+        "", "## Noisy gradient descent, full covariance", "", f"{NOISY_STEPS} steps.",
         *table("b", fourth, "bs", "lambda_max", "loss"),
         *card, "",
     ]  # fmt: skip
@@ -181,26 +191,27 @@ def figure(runs: Mapping[int, object], path: Path) -> None:
             axes, ("batch_sharpness", "lambda_max"), ("Batch Sharpness", r"$\lambda_{\max}$"), strict=True
         ):
             one = run.expand_dims("replica").assign(diverged_at=("replica", [float(run.diverged_at)]))
-            sm.plot.curvature(one, metric, ax, smooth=3, label=f"b = {b}" if b < SAMPLES else "GD", color=color)
+            sm.plot.curvature(one, metric, ax, smooth=5, label=f"b = {b}" if b < SAMPLES else "GD", color=color)
             ax.set_title(title)
-    axes[1].legend(frameon=False, fontsize=8)
+    axes[0].legend(frameon=False, fontsize=8, ncols=3, loc="lower right")
     axes[0].set_ylim(0, 1.6)
     chart.savefig(path, dpi=150)
 
 
 def score_card() -> list[str]:
-    """The score card of SGD, two kinds of noisy GD and GD at b = 16 on the first seed."""
+    """The score card of SGD, two kinds of noisy GD at b = 16 on the first seed."""
     recipe = random_label_digits(SEEDS[0])
+    candidates = {f"noisy GD, {covariance}": sm.NoisyGD(ETA, 16, covariance) for covariance in ("full", "isotropic")}
     card = sm.scorecard(
-        recipe.probe, sm.SGD(ETA, 16), {"full covariance": sm.NoisyGD(ETA, 16), "GD": sm.GD(ETA)},
-        steps=8000, replicas=2, init=recipe.init, title="Recipe N, b = 16", progress=False,
+        recipe.probe, sm.SGD(ETA, 16), candidates,
+        steps=CARD_STEPS, replicas=2, init=recipe.init, title="Recipe N, b = 16", progress=False,
     )  # fmt: skip
     return ["", "## Score card", "", card.to_markdown()]
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    began, found, here = time.perf_counter(), {}, Path(__file__)
+    found, here = {}, Path(__file__)
     card: list[str] = []
     for seed in SEEDS:
         recipe = random_label_digits(seed)
@@ -210,7 +221,7 @@ def main() -> None:
         found[seed] = first, switches(recipe, ends, seed), controls(seed), noisy(recipe, seed)
         if seed == SEEDS[-1]:
             card = score_card()
-        lines = report(found, (time.perf_counter() - began) / 60, card)
+        lines = report(found, card)
         here.with_suffix(".md").write_text("\n".join(lines))
         print("\n".join(lines), flush=True)
 

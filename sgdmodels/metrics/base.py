@@ -19,8 +19,8 @@ class Snapshots:
     """Parameters of some replicas at some steps, and how batches would be drawn there.
 
     theta has shape (replica, step, parameter); rows that are not finite (diverged) yield NaN. `memory` outlives
-    the snapshots: what a metric keeps there (a warm start) serves the next stretch of the same replicas. `shared` is for
-    what several metrics need of the same snapshots.
+    the snapshots: what a metric keeps there (a warm start) serves the next stretch of the same replicas. `shared` is
+    for what several metrics need of the same snapshots.
     """
 
     model: Model
@@ -69,8 +69,8 @@ class Metric:
     """A measurement with its name, unit and formula.
 
     `evaluate(snapshots)` returns an array of shape (replica, step), with a further axis batch_size if
-    `per_batch_size`; or a pair of such arrays (value, standard error); or a mapping of them, the value under "" and what
-    belongs to it under the name it gets after the metric's: "standard_error", "low", "high", "samples", ...
+    `per_batch_size`; or a pair of such arrays (value, standard error); or a mapping of them, the value under "" and
+    what belongs to it under the name it gets after the metric's: "standard_error", "low", "high", "samples", ...
     """
 
     name: str

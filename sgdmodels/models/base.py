@@ -151,14 +151,7 @@ class Model(ABC):
     def weighted_gradient(self, theta: ArrayLike, index: ArrayLike, weight: ArrayLike) -> FloatArray:
         """sum_k weight_k grad l_(index_k)(theta), shape (d,): the step of SGD, noisy GD, SVAG, ... up to -step_size."""
         point = self.check_parameters("theta", theta)
-        chosen = np.atleast_1d(np.asarray(index))
-        if chosen.dtype.kind not in "iu" or chosen.ndim != 1:
-            raise InvalidArgument(f"index must be a vector of integers, got {chosen.dtype} of shape {chosen.shape}")
-        if chosen.size and (chosen.min() < 0 or chosen.max() >= self.samples):
-            raise InvalidArgument(
-                f"index must lie in 0..{self.samples - 1} (the samples), got {chosen.min()}..{chosen.max()}"
-            )
-        weights = float_array("weight", weight, (len(chosen),))
+        chosen, weights = self.check_weights(index, weight)
         out = np.empty(self.dim)
         kernel = self._bound(weighted_gradient, WEIGHTED_GRADIENT, "split", "add_gradient")
         kernel(point, chosen.astype(np.int32), weights, *self.data, self.workspace(), out)
@@ -180,6 +173,17 @@ class Model(ABC):
         kernel = self._bound(mean_hessian_product, MEAN_HESSIAN_PRODUCT, "split", "begin_mean", "add_mean_hvp")
         kernel(point, direction, self.samples, *self.data, self.workspace(), out)
         return out
+
+    def check_weights(self, index: ArrayLike, weight: ArrayLike) -> tuple[np.ndarray, FloatArray]:
+        """Sample numbers and as many weights."""
+        chosen = np.atleast_1d(np.asarray(index))
+        if chosen.dtype.kind not in "iu" or chosen.ndim != 1:
+            raise InvalidArgument(f"index must be a vector of integers, got {chosen.dtype} of shape {chosen.shape}")
+        if chosen.size and (chosen.min() < 0 or chosen.max() >= self.samples):
+            raise InvalidArgument(
+                f"index must lie in 0..{self.samples - 1} (the samples), got {chosen.min()}..{chosen.max()}"
+            )
+        return chosen, float_array("weight", weight, (len(chosen),))
 
     def check_parameters(self, name: str, value: ArrayLike) -> FloatArray:
         """`value` as a parameter vector of this loss."""

@@ -89,7 +89,7 @@ def batch_sharpness(
     target = None if relative_error is None else real("relative_error", relative_error, open_low=True)
     most = integer("batches", batches, UNITS, CAPACITY, why="(fewer make no honest interval)")
     real("level", level, 0.0, 1.0, open_low=True)
-    key = {name: integer(name, k, 0) for name, k in (("seed", seed), ("replica", replica), ("step", step))}
+    key = {name: integer(name, k, 0, 2**64 - 1) for name, k in (("seed", seed), ("replica", replica), ("step", step))}
     rows: dict[str, list[_At]] = {name: [] for name in names}
     for b in sizes:
         if number_of_batches(n, b, sampling) <= min(ENUMERATE_UP_TO, LARGEST_TABLE // b):

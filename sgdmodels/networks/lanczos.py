@@ -29,7 +29,7 @@ from ..errors import InvalidArgument
 
 TOLERANCE = 1e-4
 LIMIT = 32
-MIXING = 0.25
+SHARE = 0.6745  # the median of |N(0, 1)|: of a random unit vector's components, times sqrt(d)
 MOST_PRODUCTS = 20  # times the limit
 ROUNDING = 32.0  # machine epsilons that a product is off by, in units of the spectrum's size
 DEPENDENT = 0.5  # a direction that loses this much in a second orthogonalisation was rounding
@@ -119,16 +119,15 @@ class Search:
                 return pairs
 
     def first_block(self, start: Tensor | None) -> Tensor:
-        """Orthonormal (count, d): old vectors, each mixed with what came after them and with random directions."""
+        """Orthonormal (count, d): random, but with a share of the old vectors and the guards that is not left to chance."""
         block = self.random(self.count)
         if start is not None:
             usable = start[torch.isfinite(start).all(1)].to(self.basis)
             usable = usable[usable.abs().amax(1) > 0]
-            usable = usable / torch.linalg.vector_norm(usable, dim=1, keepdim=True)
-            leading, guards = usable[: self.count], usable[self.count :]
-            block[: len(leading)] = leading + MIXING * block[: len(leading)]
-            for k, guard in enumerate(guards):
-                block[k % self.count] += MIXING * guard
+            old = self.independent(usable / torch.linalg.vector_norm(usable, dim=1, keepdim=True))
+            block = block - (block @ old.T) @ old
+            for k, vector in enumerate(old):
+                block[k % self.count] += SHARE / math.sqrt(self.dim) * vector
         new = self.independent(block)
         while len(new) < self.count:
             new = torch.cat([new, self.independent(self.random(self.count - len(new)), new)])

@@ -177,5 +177,8 @@ METRICS: tuple[Metric, ...] = (
 def network_metrics(metrics: str | Metric | Iterable[str | Metric]) -> tuple[Metric, ...]:
     """Names of this module's METRICS and of sgdmodels.METRICS, and Metric objects, as Metric objects."""
     own = {metric.name: metric for metric in METRICS}
-    several: Sequence[Any] = [metrics] if isinstance(metrics, str | Metric) else list(metrics)
+    if isinstance(metrics, str | Metric) or not isinstance(metrics, Iterable):
+        several: Sequence[Any] = [metrics]
+    else:
+        several = list(metrics)
     return checked_metrics([own.get(one, one) if isinstance(one, str) else one for one in several])

@@ -243,7 +243,7 @@ def preconditioned_lambda_max(point: Point, steps: OptimizerSteps) -> dict[str, 
     name, preconditioner = "preconditioned_lambda_max", steps.preconditioner()
     if preconditioner is None:
         return dict.fromkeys((name, f"{name}_residual", f"{name}_converged", f"{name}_products"), float("nan"))
-    root, product = preconditioner.rsqrt(), point.product
+    root, product = preconditioner.rsqrt(), point.product()
     start = point.warm.get(name)
     found = largest_eigenvalues(
         lambda vectors: steps.sign * root * product(root * vectors), point.objective.dim, start=start,

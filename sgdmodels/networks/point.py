@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -78,9 +79,8 @@ class Point:
         )  # fmt: skip
         return found[definition]
 
-    @cached_property
-    def product(self) -> Any:
-        """Products with the mean matrix of the curvature samples."""
+    def product(self) -> Callable[[Tensor], Tensor]:
+        """Products with the mean matrix of the curvature samples; not kept, since they hold the graph of a gradient."""
         return self.objective.operator(self.theta, self.curvature_samples)
 
     @cached_property
@@ -89,7 +89,7 @@ class Point:
         name = f"{self.objective.matrix}, replica {self.key['replica']}"
         start = self.warm.get(name)  # an array where it comes from a file
         found = largest_eigenvalues(
-            self.product, self.objective.dim, min(self.count, self.objective.dim),
+            self.product(), self.objective.dim, min(self.count, self.objective.dim),
             start=None if start is None else torch.as_tensor(start).to(self.theta),
             tolerance=self.accuracy.tolerance, dtype=self.objective.dtype, device=self.objective.device,
             generator=self.generator(),
@@ -119,7 +119,7 @@ class Point:
     def trace(self) -> Trace:
         directions = self.eigenpairs.vectors if bool(self.eigenpairs.converged.all()) else None
         return trace(
-            self.product, self.objective.dim, tolerance=self.accuracy.relative_error or 0.01,
+            self.product(), self.objective.dim, tolerance=self.accuracy.relative_error or 0.01,
             least=min(16, self.accuracy.trace_probes), most=self.accuracy.trace_probes, directions=directions,
             dtype=self.objective.dtype, device=self.objective.device, generator=self.generator(),
         )  # fmt: skip

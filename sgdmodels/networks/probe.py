@@ -22,7 +22,7 @@ from ..models import Model
 from ..models.base import LossKernels
 from .accuracy import Accuracy
 from .budget import MemoryBudget
-from .checks import check_network
+from .checks import check_module, check_network
 from .dense_chain import DenseChain
 from .losses import squared_error
 from .measurements import BUILT_IN, network_metrics
@@ -74,10 +74,15 @@ class Probe(Model):
         memory: int = 2**30,
         compiled: bool = False,
     ) -> None:
+        if not isinstance(accuracy, Accuracy | None):
+            raise InvalidArgument(f"accuracy must be an Accuracy(...), got {accuracy!r}")
+        if not isinstance(compiled, bool):
+            raise InvalidArgument(f"compiled must be True or False, got {compiled!r}")
         first = next(net.parameters(), None) if isinstance(net, torch.nn.Module) else None
         x, y = (brought(name, value, first) for name, value in (("inputs", inputs), ("targets", targets)))
         check_network(net, loss, x, y)
-        self.net, self.accuracy = net, Accuracy() if accuracy is None else accuracy
+        self.net, self.loss_function, self.inputs, self.targets = net, loss, x, y
+        self.accuracy = Accuracy() if accuracy is None else accuracy
         budget = MemoryBudget(integer("memory", memory, 1))
         objective: Objective | None = DenseChain.of(net, loss, x, y, budget)
         if objective is None:
@@ -94,7 +99,8 @@ class Probe(Model):
         )
         self.settings = {
             "network": type(net).__name__, "loss": getattr(loss, "__name__", type(loss).__name__),
-            "dtype": str(objective.dtype).removeprefix("torch."), "device": str(objective.device),
+            "dtype": str(objective.dtype).removeprefix("torch."), "device": device_name(objective.device),
+            "torch_version": torch.__version__,
             "architecture": hashlib.sha256(repr(net).encode()).hexdigest()[:16],
         }  # fmt: skip
 
@@ -135,6 +141,8 @@ class Probe(Model):
         import xarray as xr
 
         wanted = integer("count", count, 1, self.dim, "(the number of parameters)")
+        self.check_ready()
+        integer("seed", seed, 0, 2**64 - 1)
         point = self._point(self.parameters() if theta is None else theta)
         here = Point(self.objective, point, self.accuracy, (1,), "without_replacement", seed, 0, 0, {}, wanted)
         found = here.eigenpairs
@@ -149,7 +157,19 @@ class Probe(Model):
         attributes = {**provenance(self), "samples": used, "products": found.products, "seed": str(seed)}
         return xr.Dataset(variables, {"rank": ("rank", np.arange(1, wanted + 1))}, attributes)
 
+    def check_ready(self) -> None:
+        """Raise InvalidArgument if the network is no longer what it was: its mode, dtype or device has changed."""
+        for name, module in self.net.named_modules():
+            check_module(name or "the net itself", module)
+        now = next(self.net.parameters())
+        if (now.dtype, now.device) != (self.objective.dtype, self.objective.device):
+            raise InvalidArgument(
+                f"the network is now {now.dtype} on {now.device}, but was {self.objective.dtype} on "
+                f"{self.objective.device} when its Probe was made; make the Probe after net.to(...)"
+            )
+
     def measured(self, metric: Metric, snapshots: Snapshots) -> Any:
+        self.check_ready()
         return BUILT_IN[metric.name](snapshots) if metric in METRICS else metric.evaluate(snapshots)
 
     # The interface of a loss, in float64 numpy.
@@ -173,11 +193,12 @@ class Probe(Model):
         return self._array(self.objective.projected(self._point(theta), basis))
 
     def weighted_gradient(self, theta: ArrayLike, index: ArrayLike, weight: ArrayLike) -> FloatArray:
-        chosen = torch.from_numpy(np.asarray(index, dtype=np.int64)).to(self.objective.device)
-        if len(chosen) == 0:
+        point = self._point(theta)
+        numbers, values = self.check_weights(index, weight)
+        if len(numbers) == 0:
             return np.zeros(self.dim)
-        weights = torch.from_numpy(np.array(weight, dtype=np.float64)).to(chosen.device, self.objective.dtype)
-        return self._array(self.objective.gradient(self._point(theta), chosen, weights))
+        chosen = torch.from_numpy(numbers.astype(np.int64)).to(self.objective.device)
+        return self._array(self.objective.gradient(point, chosen, torch.from_numpy(values).to(self._like)))
 
     def hessian(self, theta: ArrayLike) -> FloatArray:
         self._check_table("hessian", self.dim**2)
@@ -224,10 +245,22 @@ class Probe(Model):
 
 
 def brought(name: str, value: Any, like: Tensor | None) -> Tensor:
-    """`value` as a tensor on the network's device, in its dtype if it is a floating one."""
-    if not isinstance(value, Tensor | np.ndarray):
+    """A copy of `value` as a tensor on the network's device, in its dtype if it is a floating one."""
+    if isinstance(value, Tensor):
+        if value.layout != torch.strided:
+            raise InvalidArgument(f"{name} must be a dense tensor, got layout {value.layout}; pass {name}.to_dense()")
+        tensor = value.detach().clone()
+    elif isinstance(value, np.ndarray):
+        if value.dtype.kind not in "fiub" or value.dtype.itemsize > 8:
+            raise InvalidArgument(f"{name} must hold numbers that torch knows, got dtype {value.dtype}")
+        tensor = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("="), order="C"))
+    else:
         raise InvalidArgument(f"{name} must be a tensor or an array with samples first, got {type(value).__name__}")
-    tensor = torch.as_tensor(value).detach()
     if like is None:
         return tensor
     return tensor.to(like.device, like.dtype if tensor.is_floating_point() else tensor.dtype)
+
+
+def device_name(device: torch.device) -> str:
+    """The device, and which GPU it is."""
+    return f"{device}: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..dataset import data_sha256
 from ..errors import InvalidArgument
 from ..simulate import Run
+from ..version import __version__
 
 ARRAYS = ("theta", "memory", "diverged_at")
+State = dict[str, Any]
 
 
 def identity(runs: Sequence[Run]) -> str:
-    """Everything that decides the numbers of these runs, as JSON."""
+    """All that decides the numbers of these runs, as JSON; the losses at the start stand for code and buffers."""
     probe: Any = runs[0].model
     parts = [
         {
@@ -30,16 +34,29 @@ def identity(runs: Sequence[Run]) -> str:
         }
         for run in runs
     ]  # fmt: skip
-    return json.dumps({"network": probe.describe(), "data": data_sha256(probe), "runs": parts})
+    losses = np.ascontiguousarray(probe.sample_losses(runs[0].init[0]))
+    return json.dumps({
+        "sgdmodels_version": __version__, "network": probe.describe(), "data": data_sha256(probe),
+        "accuracy": asdict(probe.accuracy), "losses_at_init": hashlib.sha256(losses.tobytes()).hexdigest(),
+        "runs": parts,
+    })  # fmt: skip
 
 
-def save(path: Path, runs: Sequence[Run], warm: Sequence[dict[str, Any]], step: int, done: int) -> None:
-    """Write the state after `step` steps and `done` records; the file that was there is replaced at the end."""
-    arrays: dict[str, Any] = {"step": np.array(step), "done": np.array(done), "identity": np.array(identity(runs))}
+def state_of(runs: Sequence[Run], warm: Sequence[dict[str, Any]], step: int, done: int) -> State:
+    """The state after `step` steps and `done` records, as copies that later steps do not touch."""
+    arrays: State = {"step": np.array(step), "done": np.array(done)}
     for k, (run, starts) in enumerate(zip(runs, warm, strict=True)):
-        arrays |= {f"{k}/{name}": getattr(run, name) for name in ARRAYS}
+        arrays |= {f"{k}/{name}": getattr(run, name).copy() for name in ARRAYS}
+        arrays |= {f"{k}/warm/{name}": torch.as_tensor(value).cpu().numpy().copy() for name, value in starts.items()}
+    return arrays
+
+
+def save(path: Path, runs: Sequence[Run], state: State) -> None:
+    """Write a state and the records up to it; the file that was there is replaced at the end."""
+    done = int(state["done"])
+    arrays = {**state, "identity": np.array(identity(runs))}
+    for k, run in enumerate(runs):
         arrays |= {f"{k}/results/{name}": values[:, :done] for name, values in run.results.items()}
-        arrays |= {f"{k}/warm/{name}": np.asarray(value) for name, value in starts.items()}
     half = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with half.open("wb") as file:
@@ -57,38 +74,42 @@ def load(path: Path, runs: Sequence[Run], warm: Sequence[dict[str, Any]]) -> tup
     Raises InvalidArgument if the file is no such state, or that of another run.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        step, done, stored = int(arrays.pop("step")), int(arrays.pop("done")), str(arrays.pop("identity"))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
+        step, done, stored = int(arrays.pop("step")), int(arrays.pop("done")), json.loads(str(arrays.pop("identity")))
+    except Exception as problem:  # a damaged archive may raise anything
         raise InvalidArgument(
-            f"checkpoint {path} cannot be read as the state of a run: {problem}; remove it to start anew"
+            f"checkpoint {path} cannot be read as the state of a run ({problem}); remove it to start anew"
         ) from problem
-    if stored != identity(runs):
+    wanted = json.loads(identity(runs))
+    if stored != wanted:
         raise InvalidArgument(
-            f"checkpoint {path} belongs to another run ({difference(json.loads(stored), json.loads(identity(runs)))}); "
-            "give this run another checkpoint, or remove that one"
+            f"checkpoint {path} belongs to another run ({difference(stored, wanted)}); give this run another "
+            "checkpoint, or remove that one"
         )
+    for k, run in enumerate(runs):
+        for name in ARRAYS:
+            value, place = arrays.pop(f"{k}/{name}", None), getattr(run, name)
+            if value is None or value.shape != place.shape:
+                raise InvalidArgument(f"checkpoint {path} is damaged: its {name} does not fit; remove it to start anew")
+            place[...] = value
     for name, value in arrays.items():
-        k, kind, *rest = name.split("/", 2)
+        k, kind, rest = name.split("/", 2)
         run = runs[int(k)]
         if kind == "results":
-            whole = np.full((len(run.replicas), len(run.recorded), *value.shape[2:]), np.nan)
-            whole[:, :done] = value
-            run.results[rest[0]] = whole
-        elif kind == "warm":
-            warm[int(k)][rest[0]] = value
+            run.results[rest] = np.full((len(run.replicas), len(run.recorded), *value.shape[2:]), np.nan)
+            run.results[rest][:, :done] = value
         else:
-            getattr(run, kind)[...] = value
+            warm[int(k)][rest] = value
     return step, done
 
 
-def difference(stored: Any, wanted: Any, where: str = "") -> str:
+def difference(stored: Any, wanted: Any, where: str = "identity") -> str:
     """The first place in which two identities differ, in words."""
     if isinstance(stored, dict) and isinstance(wanted, dict) and stored.keys() == wanted.keys():
         for key in stored:
             if stored[key] != wanted[key]:
-                return difference(stored[key], wanted[key], f"{where}.{key}" if where else key)
+                return difference(stored[key], wanted[key], key if where == "identity" else f"{where}.{key}")
     if isinstance(stored, list) and isinstance(wanted, list) and len(stored) == len(wanted):
         for k, (one, other) in enumerate(zip(stored, wanted, strict=True)):
             if one != other:

@@ -86,7 +86,7 @@ def sample_moments(
     index = checked_subset(subset, objective)
     m = n if index is None else len(index)
     products = m if probes is None else min(m, integer("probes", probes, 2))
-    key = tuple(integer(name, k, 0) for name, k in (("seed", seed), ("replica", replica), ("step", step)))
+    key = tuple(integer(name, k, 0, 2**64 - 1) for name, k in (("seed", seed), ("replica", replica), ("step", step)))
     single = single_passes(objective, theta, index)
     values = np.array([single.own.mean(), single.mixed.mean(), np.nan, single.along.mean(),
                        single.square.mean(), single.inner.mean()])  # fmt: skip

@@ -177,7 +177,10 @@ class Stack:
             self.twin(self.objective, self.theta, self.memory, draw)
 
     def _drawn(self, first: int, count: int, segment: int) -> tuple[Tensor, Tensor]:
-        """index and weight (member, micro-step, k) of some micro-steps; what a law leaves over has weight zero."""
+        """index and weight (member, micro-step, k) of some micro-steps.
+
+        What a law leaves over repeats its last sample with weight zero: another one might not be finite.
+        """
         shape = (len(self.members), count, self.width)
         index, weight = np.zeros(shape, dtype=np.int32), np.zeros(shape)
         taken = np.zeros(shape[:2], dtype=np.int64)
@@ -190,6 +193,9 @@ class Stack:
                 member.scratch, member.sums, member.state, index[r], weight[r], taken[r],
             )  # fmt: skip
         if not self.in_order:
-            weight[np.arange(self.width) >= taken[..., None]] = 0.0
+            spare = np.arange(self.width) >= taken[..., None]
+            weight[spare] = 0.0
+            last = np.take_along_axis(index, np.maximum(taken - 1, 0)[..., None], axis=2)
+            index = np.where(spare, last, index)
         device = self.objective.device
         return torch.from_numpy(index).to(device).long(), torch.from_numpy(weight).to(device, self.objective.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -12,13 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from ..arguments import real
 from ..dataset import record_dataset
 from ..dynamics import Dynamics
 from ..errors import InvalidArgument
 from ..metrics import Metric
 from ..simulate import Run
-from . import run_file
+from .journey import Journey
 from .measurements import network_metrics
 from .probe import Probe
 from .worker import Worker
@@ -53,7 +53,7 @@ def train(
     batches and noise as `sgdmodels.simulate` does with that seed; the returned Dataset is the same, too: `diverged_at`,
     NaN from then on.
 
-    checkpoint: a file that holds the state every `checkpoint_seconds` and at the end or at Ctrl-C; if it is there, the
+    checkpoint: a file that holds the state every `checkpoint_seconds`, at the end and after Ctrl-C; if it is there, the
     run goes on from it, to the same bits as an undisturbed one. A file of another run is an InvalidArgument.
 
     >>> import torch
@@ -70,9 +70,10 @@ def train(
 
     if not isinstance(probe, Probe):
         raise InvalidArgument(f"probe must be a Probe of the network and its data, got {type(probe).__name__}")
+    check_network_of(net, probe)
     single = isinstance(dynamics, Dynamics)
     everyone = {"": dynamics} if isinstance(dynamics, Dynamics) else chosen(dynamics)
-    start = starting_point(net, probe) if init is None else init
+    start = parameters_of(net) if init is None else init
     chosen_metrics = network_metrics(metrics)
     if batch_size is None and not single:
         plans = [d.plan(probe.samples) for d in everyone.values()]
@@ -84,38 +85,36 @@ def train(
         )
         for one in everyone.values()
     ]  # fmt: skip
-    for run in runs:
-        if run.plan.advance is not None or not run.plan.functions:
-            raise InvalidArgument(
-                f"{type(run.dynamics).__name__} needs dense Hessians and takes its steps outside ensembles; use "
-                "sgdmodels.simulate(probe, ...) for a small network"
-            )
-    file = None if checkpoint is None else Path(checkpoint)
-    seconds = real("checkpoint_seconds", checkpoint_seconds)
-    clock, began = [time.perf_counter()], time.perf_counter()
-    warm: list[dict[str, Any]] = [{} for _ in runs]
-    step, done = run_file.load(file, runs, warm) if file is not None and file.exists() else (0, 0)
+    check_steps(runs)
+    began = time.perf_counter()
+    journey = Journey(runs, checkpoint, checkpoint_seconds)
     worker = Worker(*runs)
-    worker.memory = warm
-
-    def at_border(step: int, done: int) -> None:
-        if file is not None and (time.perf_counter() - clock[0] >= seconds or done == len(runs[0].recorded)):
-            run_file.save(file, runs, warm, step, done)
-            clock[0] = time.perf_counter()
-
-    done, interrupted = runs[0].drive([worker], step, done, at_border)
+    worker.memory = journey.warm
+    done, interrupted = runs[0].drive([worker], journey.step, journey.done, journey.at_border)
+    journey.finish()
     taken = time.perf_counter() - began
     records = [record_dataset(run, done, interrupted, taken) for run in runs]
     if single:
         if len(runs[0].replicas) == 1 and runs[0].diverged_at[0] < 0:
-            into_network(net, runs[0].theta[0])
+            into_network(net, journey.state["0/theta"][0])  # where the records end, also after Ctrl-C
         return records[0]
     joined = xr.concat(
         [one.reset_coords(["step_size", "training_batch_size"]) for one in records], "dynamics", join="exact",
         combine_attrs="drop_conflicts",
     )  # fmt: skip
     named = joined.assign_coords(dynamics=("dynamics", list(everyone), {"long_name": "dynamics"}))
-    return named.set_coords(["step_size", "training_batch_size"])
+    described = json.dumps({name: one.describe() for name, one in everyone.items()})
+    return named.set_coords(["step_size", "training_batch_size"]).assign_attrs(dynamics=described)
+
+
+def check_steps(runs: Sequence[Run]) -> None:
+    """Every dynamics must take its steps in torch."""
+    for run in runs:
+        if run.plan.advance is not None or not run.plan.functions:
+            raise InvalidArgument(
+                f"{type(run.dynamics).__name__} needs dense Hessians and takes its steps outside ensembles; use "
+                "sgdmodels.simulate(probe, ...) for a small network"
+            )
 
 
 def chosen(dynamics: Any) -> dict[str, Dynamics]:
@@ -144,18 +143,30 @@ def named(dynamics: Any) -> str:
     return f"{type(dynamics).__name__}({', '.join(set_here)})"
 
 
-def starting_point(net: Any, probe: Probe) -> np.ndarray:
-    """The parameters of `net`, once it is known to be a network like the probe's."""
+def check_network_of(net: Any, probe: Probe) -> None:
+    """`net` must be the network of the probe or a copy: the same parameters in the same order, the same losses."""
     if not isinstance(net, torch.nn.Module):
         raise InvalidArgument(f"net must be a torch.nn.Module, got {type(net).__name__}")
-    mine, theirs = ({k: tuple(p.shape) for k, p in one.named_parameters()} for one in (net, probe.net))
+    if net is probe.net:
+        return
+    mine, theirs = ([(k, tuple(p.shape)) for k, p in one.named_parameters()] for one in (net, probe.net))
     if mine != theirs:
         raise InvalidArgument(
-            "net must be the network of the probe or one of the same parameters; make a Probe of this one, got "
-            f"{sum(map(np.prod, mine.values()))} parameters against {probe.dim}"
+            "net must be the network of the probe or a copy of it, with the same parameters in the same order; make a "
+            f"Probe of this one, got {len(mine)} parameter tensors against {len(theirs)}"
         )
-    pieces = [p.detach().reshape(-1).double().cpu() for p in net.parameters()]
-    return torch.cat(pieces).numpy()
+    few = slice(0, min(8, probe.samples))
+    with torch.no_grad():
+        own = probe.loss_function(net(probe.inputs[few]), probe.targets[few]).double().cpu().numpy()
+    if not np.allclose(own, probe.sample_losses(parameters_of(net))[few], rtol=1e-4, atol=1e-6):
+        raise InvalidArgument(
+            "net has the parameters of the probe's network but not its outputs; make a Probe of this one"
+        )
+
+
+def parameters_of(net: torch.nn.Module) -> np.ndarray:
+    """The parameters of a network as one vector."""
+    return torch.cat([p.detach().reshape(-1).double().cpu() for p in net.parameters()]).numpy()
 
 
 def into_network(net: torch.nn.Module, theta: np.ndarray) -> None:

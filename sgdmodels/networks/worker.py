@@ -20,6 +20,7 @@ class Worker:
     def __init__(self, *runs: Run) -> None:
         self.runs = runs
         probe: Any = runs[0].model
+        probe.check_ready()
         members = [
             Member(run, row, run.plan, run.seed, int(replica))
             for run in runs
