@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from sgdmodels.errors import InvalidArgument
-from sgdmodels.networks.checks import check_network
+from sgdmodels.networks.checks import check_mode, check_network
 from sgdmodels.networks.losses import cross_entropy, logistic, squared_error, squared_error_without_half
 from sgdmodels.networks.nets import cnn, mlp, resnet, transformer
 
@@ -63,6 +64,65 @@ class FirstOnly(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, slope: Tensor) -> Tensor:
         return 2 * slope
+
+
+class WrongTwice(torch.autograd.Function):
+    """x^3, whose backward is right and differentiates to half of what is right."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor) -> Tensor:
+        ctx.save_for_backward(inputs)
+        return inputs**3
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        (inputs,) = ctx.saved_tensors
+        return 3 * inputs * inputs.detach() * slope
+
+
+class Lopsided(torch.autograd.Function):
+    """(x_0 x_1, x_1), whose backward forgets one of the two mixed second derivatives."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor) -> Tensor:
+        ctx.save_for_backward(inputs)
+        return torch.stack([inputs[:, 0] * inputs[:, 1], inputs[:, 1]], 1)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        (inputs,) = ctx.saved_tensors
+        return torch.stack([inputs[:, 1].detach() * slope[:, 0], inputs[:, 0] * slope[:, 0] + slope[:, 1]], 1)
+
+
+def narrowed(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """In single precision inside, as layers that normalise in float32 do."""
+    return lambda inputs: function(inputs.float()).to(inputs.dtype)
+
+
+class ExplicitWeightNorm(nn.Module):
+    """A parametrization by length and direction, made of differentiable operations."""
+
+    def forward(self, length: Tensor, direction: Tensor) -> Tensor:
+        return length * direction / direction.norm(dim=1, keepdim=True)
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        return weight.norm(dim=1, keepdim=True), weight
+
+
+def explicit_weight_norm() -> nn.Module:
+    net = mlp([16, 4, 2], "tanh")
+    nn.utils.parametrize.register_parametrization(net[0], "weight", ExplicitWeightNorm(), unsafe=True)
+    return net
+
+
+def weight_norm(normed: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    return nn.Sequential(normed(nn.Linear(16, 4)), nn.Tanh(), nn.Linear(4, 2))
+
+
+def old_weight_norm(layer: nn.Module) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return nn.utils.weight_norm(layer)
 
 
 class Counter(nn.Module):
@@ -122,6 +182,11 @@ ONE_HOT = torch.eye(2)[LABELS]
         (around(nn.Dropout(0.0)), squared_error, ONE_HOT),
         (nn.Sequential(nn.InstanceNorm2d(1), nn.Flatten(), nn.Linear(16, 2)), squared_error, ONE_HOT),
         (nn.Sequential(nn.GroupNorm(1, 1), nn.Flatten(), nn.Linear(16, 2)), squared_error, ONE_HOT),
+        (nn.Sequential(nn.Flatten(), explicit_weight_norm()), squared_error, ONE_HOT),
+        (nn.Sequential(nn.Flatten(), mlp([16, 300, 300, 2], "relu")), squared_error, ONE_HOT),
+        (around(nn.ReLU(inplace=True)), squared_error, ONE_HOT),
+        (Function(lambda x: x.abs().clamp(0.1, 0.5)), squared_error, ONE_HOT),
+        (Function(narrowed(lambda x: x.relu() * torch.rsqrt(x.square().mean(1, True) + 1e-3))), squared_error, ONE_HOT),
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -139,6 +204,52 @@ def test_integer_tokens_single_samples_and_no_grad_pass() -> None:
     check(mlp([16, 2]), squared_error, features(1), ONE_HOT[:1])
     with torch.no_grad():
         check(mlp([16, 2]), squared_error, features(), ONE_HOT)
+
+
+def test_padding_passes_and_sparse_gradients_are_refused() -> None:
+    tokens = torch.randint(5, (12, 3), generator=torch.Generator().manual_seed(0))
+    for options in ({}, {"padding_idx": 0}):
+        check(
+            nn.Sequential(nn.Embedding(5, 2, **options), nn.Tanh(), nn.Flatten(), nn.Linear(6, 2)),
+            squared_error,
+            tokens,
+            ONE_HOT,
+        )
+    with pytest.raises(InvalidArgument, match=r"gradients of 0\.weight are sparse.*sparse=False"):
+        check(
+            nn.Sequential(nn.Embedding(5, 2, sparse=True), nn.Flatten(), nn.Linear(6, 2)),
+            squared_error,
+            tokens,
+            ONE_HOT,
+        )
+
+
+def test_data_come_out_as_they_went_in() -> None:
+    inputs, targets = features(), ONE_HOT.clone()
+    for net, loss in (
+        (Function(lambda x: x), lambda f, y: (f - y.mul_(2)).square().sum(1)),
+        (nn.Sequential(nn.Hardtanh(inplace=True), nn.Linear(16, 2)), squared_error),
+    ):
+        with pytest.raises(InvalidArgument, match=r"writes into its .* changes your data"):
+            check(net, loss, inputs, targets)
+    assert torch.equal(inputs, features())
+    assert torch.equal(targets, ONE_HOT)
+
+
+def test_inference_mode_is_refused() -> None:
+    with torch.inference_mode(), pytest.raises(InvalidArgument, match="inference_mode is on"):
+        check_mode(mlp([16, 2]))
+    with torch.inference_mode():
+        inputs = features()
+    with pytest.raises(InvalidArgument, match=r"inputs were made under.*inputs\.clone\(\)"):
+        check(mlp([16, 2]), squared_error, inputs, ONE_HOT)
+
+
+def test_the_mode_can_be_asked_again() -> None:
+    net = around(nn.BatchNorm1d(4), nn.Dropout(0.5)).eval()
+    check_mode(net)
+    with pytest.raises(InvalidArgument, match="batch, so that the loss"):
+        check_mode(net.train())
 
 
 def test_interpolating_nets_pass() -> None:
@@ -205,6 +316,15 @@ def mixed() -> nn.Module:
         (Function(lambda x: x / 0), "outputs are not finite"),
         (Function(lambda x: x.detach()), "depends on no parameter"),
         (Function(FirstOnly.apply), "no second derivatives"),
+        (weight_norm(old_weight_norm), r"differ from finite differences.*parameters 0\.weight_.*weight_norm"),
+        (weight_norm(nn.utils.parametrizations.weight_norm), r"finite differences.*parameters 0\.parametrizations"),
+        (Function(WrongTwice.apply), r"finite differences.*by 0\.\d+ of their size.*autograd\.Function"),
+        (Function(narrowed(Lopsided.apply)), "not symmetric"),
+        (Function(lambda x: x + (x.round() - x).detach()), "finite differences"),
+        (
+            nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(16, 2)),
+            "writes into its inputs.*without inplace",
+        ),
         (mlp([15, 2]), r"fails on inputs of shape \(8, 16\)"),
     ],
 )

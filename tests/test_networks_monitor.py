@@ -191,10 +191,12 @@ def test_the_device_changes_no_number_and_keeps_its_random_state() -> None:
         np.testing.assert_allclose(runs[1][name], runs[0][name], rtol=1e-4)
 
 
-def test_warm_starts_save_products() -> None:
+def test_eigenvectors_are_kept_from_record_to_record() -> None:
     monitor, _ = watched(30, lr=1e-4, every=5)
-    products = monitor.dataset().lambda_max_products.values[0]
-    assert products[1:].max() < products[0]
+    (kept,) = monitor.memory.values()
+    hessian = torch.from_numpy(monitor.probe.hessian(monitor.probe.parameters())).to(kept)
+    top = torch.linalg.eigh(hessian)[1][:, -1]
+    assert abs(float(kept[0] @ top)) > 0.999
 
 
 def test_a_share_of_the_time_is_kept_and_the_cost_is_on_record(monkeypatch: pytest.MonkeyPatch) -> None:

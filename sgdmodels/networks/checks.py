@@ -17,7 +17,8 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parameter import is_lazy
 
 from ..errors import InvalidArgument
-from .trial import Loss, check_trial, listed
+from .second_derivatives import listed
+from .trial import Loss, check_trial
 
 
 def check_network(net: nn.Module, loss: Loss, inputs: Tensor, targets: Tensor) -> None:
@@ -33,8 +34,7 @@ def check_network(net: nn.Module, loss: Loss, inputs: Tensor, targets: Tensor) -
     sgdmodels.errors.InvalidArgument: parameters must be torch.float32 or torch.float64, got torch.float16: ...
     """
     check_parameters(net)
-    for name, module in net.named_modules():
-        check_module(name or "the net itself", module)
+    check_mode(net)
     check_data(net, inputs, targets)
     check_trial(net, loss, inputs, targets)
 
@@ -70,6 +70,20 @@ def _one_kind(what: str, example: dict[str, str], advice: str) -> None:
     if len(example) > 1:
         kinds = ", ".join(f"{kind} ({name})" for kind, name in example.items())
         raise InvalidArgument(f"parameters have different {what}: {kinds}; use {advice}")
+
+
+def check_mode(net: nn.Module) -> None:
+    """No module of `net` is in a mode that couples samples or is random; takes microseconds, so ask before each use.
+
+    >>> check_mode(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    sgdmodels.errors.InvalidArgument: dropout is on in 1 (Dropout, p = 0.5): ...
+    """
+    if torch.is_inference_mode_enabled():
+        raise InvalidArgument("torch.inference_mode is on, where nothing has derivatives; leave it, or use no_grad()")
+    for name, module in net.named_modules():
+        check_module(name or "the net itself", module)
 
 
 def check_module(name: str, module: nn.Module) -> None:
@@ -126,6 +140,8 @@ def check_data(net: nn.Module, inputs: Tensor, targets: Tensor) -> None:
 def _check_tensor(name: str, data: Any, parameter: Tensor) -> None:
     if not isinstance(data, Tensor):
         raise InvalidArgument(f"{name} must be a torch tensor, got {type(data).__name__}; use torch.as_tensor({name})")
+    if data.is_inference():
+        raise InvalidArgument(f"{name} were made under torch.inference_mode; use {name}.clone() outside of it")
     if data.ndim == 0 or data.numel() == 0:
         raise InvalidArgument(f"{name} must have at least one sample, got shape {tuple(data.shape)}")
     if data.device != parameter.device:

@@ -21,7 +21,7 @@ def graph_memory(automatic: Automatic, inputs: Tensor, targets: Tensor, dtype: t
     """By the graphs of two and four samples: what the former holds, and what two more samples add to it."""
     two, four = (_held(automatic, inputs, targets, dtype, count) for count in (2, 4))
     data = sum(tensor[:1].numel() * tensor.element_size() for tensor in (inputs, targets))
-    sample = max((four - two) // 2, 0) + data
+    sample = max((four - two) // 2, data)
     return GraphMemory(sample, max(two - 2 * sample, 0))
 
 

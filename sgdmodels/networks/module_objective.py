@@ -1,59 +1,107 @@
-"""Any network by automatic differentiation: per-sample and per-batch work by vmap while the network is small, by loops
-of double backward passes where it is large, both in pieces that fit a memory budget.
+"""Any network by automatic differentiation: per-sample and per-batch work by vmap while the network is small and vmap
+is right for it, by loops of double backward passes otherwise, both in pieces that fit a memory budget.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.func import vmap
 
-from .automatic import Automatic, Loss
-from .budget import MemoryBudget
+from .automatic import Automatic, Loss, Product, Taped
+from .budget import MemoryBudget, is_out_of_memory
+from .graph_memory import GraphMemory, graph_memory
 from .objective import HESSIAN, Curvatures, Directional, Objective
+from .transforms import TRIALS, right_transforms
 
 VMAP_UP_TO = 2**17  # parameters: beyond, vmap's stacked gradients no longer fit the caches and a loop is faster
+
+One = Callable[[Automatic, Tensor, Tensor, Tensor], tuple[Tensor, ...]]  # rules, inputs, targets, weight of a batch
 
 
 class ModuleObjective(Objective):
     """Loss and derivatives of `net` on `inputs` and `targets`; the network itself is never changed.
 
     loss(outputs, targets) gives one value per sample. compiled: let torch.compile fuse the gradients of ensembles
-    (worth its tens of seconds for long runs).
+    (worth its tens of seconds for long runs). transforms: which kinds of work go through vmap; tried on a few samples
+    if not given.
     """
 
     def __init__(
         self, net: torch.nn.Module, loss: Loss, inputs: Tensor, targets: Tensor, budget: MemoryBudget,
-        matrix: str = HESSIAN, compiled: bool = False,
+        matrix: str = HESSIAN, compiled: bool = False, *, transforms: dict[str, bool] | None = None,
     ) -> None:  # fmt: skip
-        self.automatic = Automatic(net, loss, matrix)
+        self.automatic, self.taped = Automatic(net, loss, matrix), Taped(net, loss, matrix)
         self.inputs, self.targets = inputs, targets
         self.budget, self.matrix, self.compiled = budget, matrix, compiled
         first = next(net.parameters())
         self.dtype, self.device = first.dtype, first.device
         self.samples, self.dim = len(inputs), sum(self.automatic.sizes)
+        self._given = transforms
+        self._other: ModuleObjective | None = None
 
     def with_matrix(self, matrix: str) -> ModuleObjective:
         if matrix == self.matrix:
             return self
+        if self._other is None:  # made once, so that its transforms are tried once
+            self._other = self._like(self.inputs, self.targets, matrix, self.compiled, self._given)
+            self._other._other = self
+        return self._other
+
+    def _like(
+        self, inputs: Tensor, targets: Tensor, matrix: str, compiled: bool, transforms: dict[str, bool] | None
+    ) -> ModuleObjective:
         one = self.automatic
-        return ModuleObjective(one.net, one.loss, self.inputs, self.targets, self.budget, matrix, self.compiled)
+        return ModuleObjective(one.net, one.loss, inputs, targets, self.budget, matrix, compiled, transforms=transforms)
+
+    @cached_property
+    def mapped(self) -> dict[str, bool]:
+        """Which kinds of work go through vmap: ensembles of gradients, batches, projections, stacked vectors.
+
+        Raises InvalidArgument if the network cannot be differentiated twice even in a loop.
+        """
+        if self._given is not None:
+            return self._given
+
+        def small(index: Tensor, mapped: bool) -> ModuleObjective:
+            data = self.inputs[index], self.targets[index]
+            return self._like(*data, self.matrix, False, dict.fromkeys(TRIALS, mapped))
+
+        wanted = tuple(TRIALS) if self.dim <= VMAP_UP_TO else ("vectors",)
+        found = right_transforms(self.automatic.net, self, small, wanted)
+        if self.compiled:  # compiled ensembles are mapped gradients, as batches are
+            found["ensembles"] = found["ensembles"] and found["batches"]
+        return found
+
+    @cached_property
+    def memory(self) -> GraphMemory:
+        """What the graph of a gradient holds."""
+        return graph_memory(self.automatic, self.inputs, self.targets, self.dtype)
+
+    @property
+    def sample_bytes(self) -> int:
+        """Memory that a gradient and its graph hold per sample, measured on the samples themselves."""
+        return self.memory.sample
 
     def sample_losses(self, theta: Tensor, index: Tensor | None = None) -> Tensor:
         count = self.samples if index is None else len(index)
-        with torch.no_grad():
-            return torch.cat(list(self.budget.over(count, self.sample_bytes, lambda p: self._losses(theta, index, p))))
 
-    def _losses(self, theta: Tensor, index: Tensor | None, part: slice) -> Tensor:
-        x, y = self.members(index)[0][part], self.members(index)[1][part]
-        return self.automatic.loss(self.automatic.outputs(theta, x), y)
+        def part_of(part: slice) -> Tensor:
+            x, y = self._part(index, part)
+            return self.automatic.loss(self.automatic.outputs(theta, x), y)
+
+        with torch.no_grad():
+            return torch.cat(list(self.budget.over(count, self.sample_bytes, part_of)))
+
+    def _part(self, index: Tensor | None, part: slice) -> tuple[Tensor, Tensor]:
+        return (self.inputs[part], self.targets[part]) if index is None else self.members(index[part])
 
     def gradients(self, theta: Tensor, index: Tensor | None, weight: Tensor, targets: Tensor | None = None) -> Tensor:
         members, width = weight.shape
-        if members == 1 or self.dim > VMAP_UP_TO:
+        if members == 1 or not self.mapped["ensembles"]:
             rows = [
                 self._gradient(
                     theta[r], None if index is None else index[r], weight[r], None if targets is None else targets[r]
@@ -90,53 +138,69 @@ class ModuleObjective(Objective):
     def _compiled(self) -> dict[tuple[int | None, int | None], Callable[..., Tensor]]:
         return {}
 
-    def _gradient(self, theta: Tensor, index: Tensor | None, weight: Tensor, targets: Tensor | None) -> Tensor:
-        point = theta.detach().requires_grad_()
-
+    def _gradient(
+        self, theta: Tensor, index: Tensor | None, weight: Tensor, targets: Tensor | None = None
+    ) -> Tensor:  # fmt: skip
         def part_of(part: slice) -> Tensor:
-            x, y = self.members(index if index is None else index[part])
-            if index is None:
-                x, y = x[part], y[part]
-            y = y if targets is None else targets[part]
-            with torch.enable_grad():
-                return torch.autograd.grad(self.automatic.weighted_loss(point, x, y, weight[part]), point)[0]
+            x, y = self._part(index, part)
+            return self.taped.gradient(theta, x, y if targets is None else targets[part], weight[part])
 
-        return sum_of(list(self.budget.over(len(weight), self.sample_bytes, part_of)))
+        return sum_of(self.budget.over(len(weight), self.sample_bytes, part_of))
 
-    def operator(
-        self, theta: Tensor, index: Tensor | None = None, weight: Tensor | None = None
-    ) -> Callable[[Tensor], Tensor]:
+    def operator(self, theta: Tensor, index: Tensor | None = None, weight: Tensor | None = None) -> Product:
         count = self.samples if index is None else len(index)
         if weight is None:
             weight = torch.full((count,), 1 / count, dtype=self.dtype, device=self.device)
-        point = theta.detach().requires_grad_()
-        x, y = self.members(index)
+        point, batched = theta.detach().requires_grad_(), self.mapped["vectors"]
 
-        def link(part: slice) -> Callable[[Tensor], Tensor]:
-            return self.automatic.products(point, x[part], y[part], weight[part])
+        def link(part: slice) -> Product:
+            return self.automatic.products(point, *self._part(index, part), weight[part], batched)
 
-        if count * self.sample_bytes <= self.budget.limit:
-            links = list(self.budget.over(count, self.sample_bytes, link))  # the graph of gradients, kept
-            return lambda vectors: sum_of([one(vectors) for one in links])
-        return lambda vectors: sum_of(
-            list(self.budget.over(count, self.sample_bytes, lambda part: link(part)(vectors)))
-        )
+        fixed, limit = self.memory.fixed, self.budget.limit
+        pieces = MemoryBudget(max(limit // 4, limit - 3 * fixed))
+
+        def rebuilt(vectors: Tensor) -> Tensor:
+            def part_of(part: slice) -> Tensor:
+                product, held = link(part), (part.stop - part.start) * self.sample_bytes
+                each = 2 * held + self._vector_bytes
+                return torch.cat(list(pieces.over(len(vectors), each, lambda few: product(vectors[few]))))
+
+            return sum_of(pieces.over(count, 2 * self.sample_bytes, part_of))
+
+        graph = fixed + count * self.sample_bytes
+        if 2 * graph > limit:  # a pass through the graph may hold as much again
+            return rebuilt
+        try:
+            kept = link(slice(0, count))
+        except (RuntimeError, MemoryError) as problem:
+            if not is_out_of_memory(problem):
+                raise
+            return rebuilt
+        room = MemoryBudget(limit - graph)
+        return lambda vectors: torch.cat(list(room.over(len(vectors), graph, lambda few: kept(vectors[few]))))
 
     def batch_curvatures(self, theta: Tensor, index: Tensor, weight: Tensor | None = None) -> Curvatures:
         batches, size = index.shape
         if weight is None:
             weight = torch.full((1, 1), 1 / size, dtype=self.dtype, device=self.device).expand(batches, size)
+        if 2 * size * self.sample_bytes > self.budget.limit:  # not even one batch fits
+            pairs = [self._large_batch(theta, i, w) for i, w in zip(index, weight, strict=True)]
+            return Curvatures(*(torch.stack(column) for column in zip(*pairs, strict=True)))
 
-        def one(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
-            g = self.automatic.gradient(theta, x, y, w)
-            return torch.dot(g, self.automatic.product(theta, x, y, w, g)), torch.dot(g, g)
+        def one(rules: Automatic, x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
+            g, product = rules.linearized(theta, x, y, w)
+            return torch.dot(g, product(g)), torch.dot(g, g)
 
         return Curvatures(*self._each(one, index, weight))
 
+    def _large_batch(self, theta: Tensor, index: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        g = self._gradient(theta, index, weight)
+        return torch.dot(g, self.operator(theta, index, weight)(g[None])[0]), torch.dot(g, g)
+
     def directional(self, theta: Tensor, direction: Tensor, index: Tensor | None = None) -> Directional:
-        def one(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
-            g = self.automatic.gradient(theta, x, y, w)
-            bent = self.automatic.product(theta, x, y, w, direction)
+        def one(rules: Automatic, x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
+            g, product = rules.linearized(theta, x, y, w)
+            bent = product(direction)
             return torch.dot(g, direction), torch.dot(direction, bent), torch.dot(g, bent)
 
         return Directional(*self._each(one, *self._singles(index)))
@@ -144,8 +208,8 @@ class ModuleObjective(Objective):
     def gradient_curvatures(self, theta: Tensor, index: Tensor | None = None) -> Tensor:
         product = self.operator(theta, index)
 
-        def one(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
-            return (self.automatic.gradient(theta, x, y, w),)
+        def one(rules: Automatic, x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
+            return (rules.gradient(theta, x, y, w),)
 
         rows, weight = self._singles(index)
 
@@ -153,20 +217,26 @@ class ModuleObjective(Objective):
             (g,) = self._each(one, rows[part], weight[part])
             return (g * product(g)).sum(1)
 
-        each = 4 * self.dim * self.dtype.itemsize
-        return torch.cat(list(self.budget.over(len(rows), each, part_of)))
+        return torch.cat(list(self.budget.over(len(rows), self._vector_bytes, part_of)))
 
     def projected(self, theta: Tensor, basis: Tensor, index: Tensor | None = None) -> Tensor:
-        def one(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
-            return (vmap(self.automatic.matrix_at(theta, x, y, w))(basis) @ basis.T,)
+        def mapped(rules: Automatic, x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
+            return (vmap(rules.linearized(theta, x, y, w)[1])(basis) @ basis.T,)
 
-        (blocks,) = self._each(one, *self._singles(index))
+        def looped(rules: Automatic, x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
+            product = rules.linearized(theta, x, y, w)[1]
+            return (torch.stack([basis @ product(vector) for vector in basis]),)
+
+        if self.mapped["projections"]:
+            (blocks,) = self._each(mapped, *self._singles(index), "projections", len(basis))
+        else:
+            (blocks,) = self._each(looped, *self._singles(index))
         return 0.5 * (blocks + blocks.mT)
 
     def squared_gradients(self, theta: Tensor) -> Tensor:
         def rows(part: Tensor, point: Tensor) -> Tensor:
-            def one(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
-                return (self.automatic.gradient(point, x, y, w),)
+            def one(rules: Automatic, x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
+                return (rules.gradient(point, x, y, w),)
 
             (g,) = self._each(one, part, torch.ones_like(part, dtype=self.dtype))
             return (g * g).sum(0)
@@ -177,8 +247,9 @@ class ModuleObjective(Objective):
         objective = self.with_matrix(HESSIAN)
 
         def rows(part: Tensor, point: Tensor) -> Tensor:
-            def one(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
-                return (objective.automatic.product(point, x, y, w, objective.automatic.gradient(point, x, y, w)),)
+            def one(rules: Automatic, x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
+                g, product = rules.linearized(point, x, y, w)
+                return (product(g),)
 
             (products,) = objective._each(one, part, torch.ones_like(part, dtype=self.dtype))
             return products.sum(0)
@@ -188,9 +259,12 @@ class ModuleObjective(Objective):
     def _mean_over_samples(self, rows: Callable[[Tensor, Tensor], Tensor], theta: Tensor) -> Tensor:
         """(1/n) times the sum over pieces of `rows`, each a sum over its samples of vectors with d entries."""
         singles, _ = self._singles(None)
-        each = 4 * self.dim * self.dtype.itemsize
-        parts = list(self.budget.over(self.samples, each, lambda part: rows(singles[part], theta)))
+        parts = self.budget.over(self.samples, self._vector_bytes, lambda part: rows(singles[part], theta))
         return sum_of(parts) / self.samples
+
+    @property
+    def _vector_bytes(self) -> int:
+        return 4 * self.dim * self.dtype.itemsize
 
     def _singles(self, index: Tensor | None) -> tuple[Tensor, Tensor]:
         """Batches of one sample each."""
@@ -198,43 +272,27 @@ class ModuleObjective(Objective):
             index = torch.arange(self.samples, device=self.device)
         return index[:, None], torch.ones((len(index), 1), dtype=self.dtype, device=self.device)
 
-    def _each(self, one: Callable[..., tuple[Tensor, ...]], index: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
-        """`one(inputs, targets, weight)` of every batch."""
+    def _each(
+        self, one: One, index: Tensor, weight: Tensor, kind: str = "batches", vectors: int = 1
+    ) -> tuple[Tensor, ...]:
+        """`one(rules, inputs, targets, weight)` of every batch, with products of so many vectors at once."""
+        if not self.mapped[kind]:
+            results = [one(self.taped, *self.members(i), w) for i, w in zip(index, weight, strict=True)]
+            return tuple(torch.stack(column) for column in zip(*results, strict=True))
 
         def part_of(part: slice) -> tuple[Tensor, ...]:
             x, y = self.members(index[part])
-            return vmap(one)(x, y, weight[part])
+            return vmap(lambda *batch: one(self.automatic, *batch))(x, y, weight[part])
 
-        if self.dim > VMAP_UP_TO:
-            results = [one(*self.members(i), w) for i, w in zip(index, weight, strict=True)]
-            return tuple(torch.stack(column) for column in zip(*results, strict=True))
-        each = 3 * self.sample_bytes * index.shape[1] + 8 * self.dim * self.dtype.itemsize
+        each = (2 + vectors) * self.sample_bytes * index.shape[1] + (7 + vectors) * self.dim * self.dtype.itemsize
         parts = list(self.budget.over(len(index), each, part_of))
         return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
-    @cached_property
-    def sample_bytes(self) -> int:
-        """Memory that a gradient and its graph hold per sample, measured on the samples themselves."""
-        held = 0
 
-        def keep(tensor: Tensor) -> Tensor:
-            nonlocal held
-            held += tensor.numel() * tensor.element_size()
-            return tensor
-
-        few = min(4, self.samples)
-        point = torch.nn.utils.parameters_to_vector(self.automatic.net.parameters()).detach().requires_grad_()
-        weight = torch.ones(few, dtype=self.dtype, device=self.device)
-        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            value = self.automatic.weighted_loss(point, self.inputs[:few], self.targets[:few], weight)
-            torch.autograd.grad(value, point, create_graph=True)
-        weights = 4 * self.dim * self.dtype.itemsize  # of the network, kept whatever the number of samples
-        return max(held - weights, few * self.inputs[0].numel() * self.inputs.element_size()) // few
-
-
-def sum_of(parts: list[Tensor]) -> Tensor:
-    """The sum of a list of tensors."""
-    total = parts[0]
-    for part in parts[1:]:
+def sum_of(parts: Iterable[Tensor]) -> Tensor:
+    """The sum of some tensors, one at a time."""
+    rest = iter(parts)
+    total = next(rest)
+    for part in rest:
         total = total + part
     return total

@@ -1,4 +1,5 @@
-"""A trial run on a few samples: finds randomness, coupled samples, unused parameters and missing second derivatives.
+"""A trial run on a few samples: finds randomness, coupled samples, unused parameters, and missing or wrong second
+derivatives.
 
 Parameters and buffers are copied, and the global random state is put back. Both runs use the same copy of the buffers,
 so that a net that changes them in its forward pass is seen to change its answer.
@@ -15,6 +16,7 @@ from torch.func import functional_call
 
 from ..errors import InvalidArgument
 from .losses import cross_entropy, logistic
+from .second_derivatives import check_derivatives, check_second_derivatives
 
 SAMPLES = 8
 # Two equal calls may differ by the order of sums (atomic additions on a GPU), so bitwise equality would refuse nets
@@ -31,8 +33,8 @@ Forward = Callable[[Tensor], Tensor]
 def check_trial(net: nn.Module, loss: Loss, inputs: Tensor, targets: Tensor) -> None:
     """Raises InvalidArgument if a few samples show that `loss(net(inputs), targets)` cannot be measured."""
     chosen = torch.linspace(0, len(inputs) - 1, min(SAMPLES, len(inputs)), device=inputs.device).round().long()
-    inputs, targets = inputs[chosen].detach(), targets[chosen].detach()
     with _kept_random_state(inputs.device), torch.enable_grad():
+        inputs, targets = inputs[chosen].detach(), targets[chosen].detach()
         parameters = {name: value.detach().clone().requires_grad_() for name, value in net.named_parameters()}
         buffers = {name: value.clone() for name, value in net.named_buffers()}
 
@@ -40,17 +42,15 @@ def check_trial(net: nn.Module, loss: Loss, inputs: Tensor, targets: Tensor) -> 
             return functional_call(net, (parameters, buffers), (batch,))
 
         outputs = _outputs(forward, inputs)
+        _check_unwritten("net", "inputs", inputs)
         _check_labels(loss, outputs, targets)
         losses = _losses(loss, outputs, targets)
+        _check_unwritten("loss", "targets", targets)
         _check_repeatable(forward, inputs, outputs)
         _check_separate_outputs(forward, inputs, outputs)
         _check_separate_losses(loss, outputs.detach(), targets, losses.detach())
-        _check_derivatives(losses, parameters)
-
-
-def listed(names: list[str]) -> str:
-    """Up to five names."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        check_derivatives(losses, parameters)
+        check_second_derivatives(net, loss, inputs, targets)
 
 
 @contextmanager
@@ -82,6 +82,15 @@ def _outputs(forward: Forward, inputs: Tensor) -> Tensor:
     if not outputs.isfinite().all():
         raise InvalidArgument("the net's outputs are not finite at these parameters: the training has diverged")
     return outputs
+
+
+def _check_unwritten(who: str, what: str, data: Tensor) -> None:
+    """By torch's count of writes: the second of two runs on data that the first one changed is no longer the same."""
+    if data._version > 0:
+        raise InvalidArgument(
+            f"the {who} writes into its {what}, which changes your data with each call; use operations that return a "
+            "new tensor (relu without inplace=True, clamp instead of clamp_), or begin with clone()"
+        )
 
 
 def _is(loss: Loss, ours: Loss) -> bool:
@@ -169,51 +178,3 @@ def _check_separate_losses(loss: Loss, outputs: Tensor, targets: Tensor, losses:
                 "the loss of one sample depends on the others in the batch: it divides by their number, or outputs of "
                 f"shape {tuple(outputs.shape)} and targets of shape {tuple(targets.shape)} broadcast against each other"
             )
-
-
-def _check_derivatives(losses: Tensor, parameters: dict[str, Tensor]) -> None:
-    """The loss depends on every parameter, and differentiates twice."""
-    if not losses.requires_grad:
-        raise InvalidArgument("the loss depends on no parameter: it is detached, or computed outside torch")
-    values = list(parameters.values())
-    gradients = torch.autograd.grad(losses.sum(), values, create_graph=True, allow_unused=True)
-    if unused := [name for name, g in zip(parameters, gradients, strict=True) if g is None]:
-        raise InvalidArgument(
-            f"the loss does not depend on parameters {listed(unused)}; remove them, or use them in forward"
-        )
-    curved = [gradient.sum() for gradient in gradients if gradient.requires_grad]
-    if curved:  # else it is linear in every parameter
-        _check_second_derivatives(torch.stack(curved).sum(), values)
-
-
-def _check_second_derivatives(slope: Tensor, parameters: list[Tensor]) -> None:
-    """The sum of all derivatives can be differentiated in turn."""
-    if _marked_once(slope):
-        raise InvalidArgument(
-            "the loss has no second derivatives: a backward pass is marked once_differentiable, and its "
-            "curvature would count as zero; write it with differentiable operations"
-        )
-    try:
-        torch.autograd.grad(slope, parameters, allow_unused=True)
-    except (RuntimeError, NotImplementedError) as problem:
-        raise InvalidArgument(
-            f"the loss has no second derivatives: {problem}; write fused attention as matmul and softmax "
-            "(torch.nn.attention.sdpa_kernel(SDPBackend.MATH)), and avoid fused recurrent layers"
-        ) from problem
-
-
-def _marked_once(value: Tensor) -> bool:
-    """Whether the graph of `value` holds a node that refuses differentiation but is no parameter's ancestor.
-
-    Such a node would raise if it were visited; gradients for given parameters pass it by without a word.
-    """
-    seen, waiting = set(), [value.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        if node.name() == "torch::autograd::Error":
-            return True
-        seen.add(node)
-        waiting += [following for following, _ in node.next_functions]
-    return False
