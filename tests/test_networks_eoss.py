@@ -2,8 +2,7 @@
 
 Bands were chosen on seeds 0 to 3. On seeds 101 to 106 and 201 to 205, which nothing was chosen on, no assertion failed
 (those of `announced` and `highest` were reworded after 101 to 106, and so stand on 201 to 205): error rate 0 of 11,
-below 0.24 with 95 % confidence. Every band ends at least 3.5 standard deviations between seeds from their mean.
-Trajectories are chaotic, so that another machine's rounding is another seed.
+below 0.24 with 95 % confidence. Trajectories are chaotic, so that another machine's rounding is another seed.
 """
 
 from __future__ import annotations

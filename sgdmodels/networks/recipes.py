@@ -40,8 +40,8 @@ def random_label_digits(
 
     The random labels are what a small network goes on learning, and with it progressive sharpening; `random_labels=0`
     and `loss=losses.cross_entropy` are the negative controls. Weights start at N(0, 0.36/fan_in), biases at 0; data,
-    labels and weights are drawn from `seed`. accuracy: by default 16 probes for Batch Sharpness and eigenvalues to
-    1e-2, enough for plateaus. Raises InvalidArgument.
+    labels and weights are drawn from `seed`. accuracy: by default 16 probes for Batch Sharpness, enough for
+    plateaus. Raises InvalidArgument.
 
     Every pixel is centred over the samples, and all are divided by one number, so that their mean square is 1: see
     `centred_with_unit_mean_square`.
@@ -53,7 +53,7 @@ def random_label_digits(
     data = digits().flattened().subset(samples, seed).with_random_labels(random_labels, seed)
     sizes = [data.inputs.shape[1], *hidden, data.classes]
     net = mlp(sizes, seed=seed, init="normal", init_scale=0.6)
-    chosen = Accuracy(probes=16, tolerance=1e-2) if accuracy is None else accuracy
+    chosen = Accuracy(probes=16) if accuracy is None else accuracy
     probe = Probe(net, loss, centred_with_unit_mean_square(data), data.one_hot(), accuracy=chosen)
     return NetworkRecipe(net, probe, probe.parameters(), step_size, steps)
 
