@@ -177,7 +177,7 @@ def agrees(stack: DenseLayers, net: nn.Module, inputs: Tensor) -> bool:
             expected = net(inputs)
         except RuntimeError:  # sizes that do not fit each other; the network's own error is clearer
             return False
-        theta = nn.utils.parameters_to_vector(net.parameters())
+        theta = torch.cat([p.reshape(-1) for p in net.parameters()])
         outputs = stack.forward(stack.matrices(theta), inputs.flatten(1)).values[-1]
         outputs = outputs[:, 0] if stack.flat else outputs
         tolerance = 100 * torch.finfo(outputs.dtype).eps

@@ -22,7 +22,7 @@ from ..models import Model
 from ..models.base import LossKernels
 from .accuracy import Accuracy
 from .budget import MemoryBudget
-from .checks import check_module, check_network
+from .checks import check_mode, check_network
 from .dense_chain import DenseChain
 from .losses import squared_error
 from .measurements import BUILT_IN, network_metrics
@@ -101,6 +101,7 @@ class Probe(Model):
             "network": type(net).__name__, "loss": getattr(loss, "__name__", type(loss).__name__),
             "dtype": str(objective.dtype).removeprefix("torch."), "device": device_name(objective.device),
             "torch_version": torch.__version__,
+            "looped": looped(objective),
             "architecture": hashlib.sha256(repr(net).encode()).hexdigest()[:16],
         }  # fmt: skip
 
@@ -159,8 +160,7 @@ class Probe(Model):
 
     def check_ready(self) -> None:
         """Raise InvalidArgument if the network is no longer what it was: its mode, dtype or device has changed."""
-        for name, module in self.net.named_modules():
-            check_module(name or "the net itself", module)
+        check_mode(self.net)
         now = next(self.net.parameters())
         if (now.dtype, now.device) != (self.objective.dtype, self.objective.device):
             raise InvalidArgument(
@@ -259,6 +259,13 @@ def brought(name: str, value: Any, like: Tensor | None) -> Tensor:
     if like is None:
         return tensor
     return tensor.to(like.device, like.dtype if tensor.is_floating_point() else tensor.dtype)
+
+
+def looped(objective: Objective) -> str:
+    """Which kinds of work cannot be mapped over batches or vectors on this network, and are slower for it."""
+    if not isinstance(objective, ModuleObjective):
+        return "nothing"
+    return ", ".join(kind for kind, mapped in objective.mapped.items() if not mapped) or "nothing"
 
 
 def device_name(device: torch.device) -> str:
