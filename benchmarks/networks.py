@@ -29,11 +29,11 @@ from turns import interleave, noise
 
 import sgdmodels as sm
 from sgdmodels.networks import Probe, train
-from sgdmodels.networks.batch_estimates import MEAN_OF_RATIOS, RATIO_OF_MEANS, batch_sharpness
-from sgdmodels.networks.lanczos import largest_eigenvalues
-from sgdmodels.networks.moment_ratios import moment_ratios
+from sgdmodels.networks.estimators.batch_estimates import MEAN_OF_RATIOS, RATIO_OF_MEANS, batch_sharpness
+from sgdmodels.networks.estimators.lanczos import largest_eigenvalues
+from sgdmodels.networks.estimators.moment_ratios import moment_ratios
+from sgdmodels.networks.estimators.sample_moments import sample_moments
 from sgdmodels.networks.recipes import random_label_digits
-from sgdmodels.networks.sample_moments import sample_moments
 
 B, ERROR = 16, 0.01  # batch size and relative standard error at which Batch Sharpness is compared
 PERMUTATIONS, LOOPED = 200, 40  # of the pool that is the truth; batches that the loop is timed on

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, hessian, jacrev, vmap
 
-from sgdmodels.networks.budget import MemoryBudget
-from sgdmodels.networks.dense_chain import DenseChain
 from sgdmodels.networks.losses import cross_entropy, logistic, squared_error, squared_error_without_half
-from sgdmodels.networks.module_objective import ModuleObjective
-from sgdmodels.networks.objective import HESSIAN
+from sgdmodels.networks.objectives.budget import MemoryBudget
+from sgdmodels.networks.objectives.dense_chain import DenseChain
+from sgdmodels.networks.objectives.module_objective import ModuleObjective
+from sgdmodels.networks.objectives.objective import HESSIAN
 
 SAMPLES = 7
 ACTIVATIONS = {

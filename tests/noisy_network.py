@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sgdmodels.networks.budget import MemoryBudget
-from sgdmodels.networks.module_objective import ModuleObjective
-from sgdmodels.networks.objective import HESSIAN
+from sgdmodels.networks.objectives.budget import MemoryBudget
+from sgdmodels.networks.objectives.module_objective import ModuleObjective
+from sgdmodels.networks.objectives.objective import HESSIAN
 
 
 class Problem(NamedTuple):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from sgdmodels.errors import InvalidArgument
-from sgdmodels.networks.checks import check_mode, check_network
+from sgdmodels.networks.checking.checks import check_mode, check_network
 from sgdmodels.networks.losses import cross_entropy, logistic, squared_error, squared_error_without_half
 from sgdmodels.networks.nets import cnn, mlp, resnet, transformer
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sgdmodels.errors import InvalidArgument
-from sgdmodels.networks.cifar import PIXELS, cifar10
+from sgdmodels.networks.data.cifar import PIXELS, cifar10
 
 
 def images_and_labels(seed: int, n: int = 3) -> tuple[np.ndarray, list[int]]:

@@ -11,7 +11,7 @@ import torch
 
 import sgdmodels as sm
 from sgdmodels.networks import Accuracy, Probe, losses, nets, train
-from sgdmodels.networks.budget import MemoryBudget
+from sgdmodels.networks.objectives.budget import MemoryBudget
 
 METRICS = (
     "loss", "gradient_norm", "lambda_max", "trace_hessian", "batch_sharpness", "batch_sharpness_mean_ratio", "ias",

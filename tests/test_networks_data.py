@@ -10,9 +10,8 @@ import pytest
 from scipy import stats
 
 from sgdmodels.errors import InvalidArgument
-from sgdmodels.networks import data
-from sgdmodels.networks.data import ImageData, digits, images_from_npz, mnist5k
-from sgdmodels.networks.teachers import gaussian_clusters, teacher_regression
+from sgdmodels.networks.data import ImageData, digits, images, images_from_npz, mnist5k
+from sgdmodels.networks.data.teachers import gaussian_clusters, teacher_regression
 
 
 def numbered(n: int = 1000, classes: int = 10) -> ImageData:
@@ -143,7 +142,7 @@ def test_missing_packages_are_named(load: Any, package: str, monkeypatch: pytest
     def missing(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}")
 
-    monkeypatch.setattr(data, "import_module", missing)
+    monkeypatch.setattr(images, "import_module", missing)
     with pytest.raises(InvalidArgument, match=f"pip install {package}"):
         load()
 

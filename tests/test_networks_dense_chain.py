@@ -11,10 +11,10 @@ torch = pytest.importorskip("torch")
 from torch import Tensor, nn  # noqa: E402
 
 from sgdmodels.errors import InvalidArgument  # noqa: E402
-from sgdmodels.networks.budget import MemoryBudget  # noqa: E402
-from sgdmodels.networks.dense_chain import DenseChain  # noqa: E402
 from sgdmodels.networks.losses import squared_error  # noqa: E402
-from sgdmodels.networks.objective import GAUSS_NEWTON, HESSIAN, MATRICES  # noqa: E402
+from sgdmodels.networks.objectives.budget import MemoryBudget  # noqa: E402
+from sgdmodels.networks.objectives.dense_chain import DenseChain  # noqa: E402
+from sgdmodels.networks.objectives.objective import GAUSS_NEWTON, HESSIAN, MATRICES  # noqa: E402
 
 from .dense_networks import NETS, SAMPLES, Case, case, close, random  # noqa: E402
 

@@ -9,9 +9,9 @@ import pytest
 torch = pytest.importorskip("torch")
 from torch import Tensor, nn  # noqa: E402
 
-from sgdmodels.networks.budget import MemoryBudget  # noqa: E402
-from sgdmodels.networks.dense_chain import DenseChain  # noqa: E402
 from sgdmodels.networks.losses import squared_error  # noqa: E402
+from sgdmodels.networks.objectives.budget import MemoryBudget  # noqa: E402
+from sgdmodels.networks.objectives.dense_chain import DenseChain  # noqa: E402
 
 
 def recognised(net: nn.Module, inputs: Tensor | None = None) -> bool:

@@ -12,12 +12,12 @@ from torch import Tensor
 
 import sgdmodels as sm
 from sgdmodels.errors import InvalidArgument
-from sgdmodels.networks.budget import MemoryBudget
-from sgdmodels.networks.lanczos import SHARE, largest_eigenvalues
-from sgdmodels.networks.mean_square import mean_square_sharpness
-from sgdmodels.networks.minibatch_lambda_max import minibatch_lambda_max
-from sgdmodels.networks.module_objective import ModuleObjective
-from sgdmodels.networks.trace import trace
+from sgdmodels.networks.estimators.lanczos import SHARE, largest_eigenvalues
+from sgdmodels.networks.estimators.mean_square import mean_square_sharpness
+from sgdmodels.networks.estimators.minibatch_lambda_max import minibatch_lambda_max
+from sgdmodels.networks.estimators.trace import trace
+from sgdmodels.networks.objectives.budget import MemoryBudget
+from sgdmodels.networks.objectives.module_objective import ModuleObjective
 from tests.enumeration import all_batches, batch_sums
 
 F64, F32 = torch.float64, torch.float32

@@ -10,9 +10,9 @@ torch = pytest.importorskip("torch")
 from torch import Tensor  # noqa: E402
 from torch.func import hessian, vmap  # noqa: E402
 
-from sgdmodels.networks.activations import activation_of  # noqa: E402
 from sgdmodels.networks.losses import cross_entropy, logistic, squared_error, squared_error_without_half  # noqa: E402
-from sgdmodels.networks.output_losses import OutputLoss, output_loss  # noqa: E402
+from sgdmodels.networks.objectives.activations import activation_of  # noqa: E402
+from sgdmodels.networks.objectives.output_losses import OutputLoss, output_loss  # noqa: E402
 
 from .dense_networks import ACTIVATIONS, SAMPLES, close, logistic_by_softplus, made_targets, random  # noqa: E402
 

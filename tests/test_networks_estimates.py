@@ -8,11 +8,17 @@ import torch
 from scipy import stats
 
 from sgdmodels.errors import InvalidArgument
-from sgdmodels.networks.batch_estimates import DEFINITIONS, MEAN_OF_RATIOS, RATIO_OF_MEANS, batch_sharpness, parts
-from sgdmodels.networks.batch_units import BatchUnits
-from sgdmodels.networks.intervals import mean_interval, ratio_estimate, ratio_interval
-from sgdmodels.networks.moment_ratios import moment_ratios
-from sgdmodels.networks.sample_moments import sample_moments
+from sgdmodels.networks.estimators.batch_estimates import (
+    DEFINITIONS,
+    MEAN_OF_RATIOS,
+    RATIO_OF_MEANS,
+    batch_sharpness,
+    parts,
+)
+from sgdmodels.networks.estimators.batch_units import BatchUnits
+from sgdmodels.networks.estimators.intervals import mean_interval, ratio_estimate, ratio_interval
+from sgdmodels.networks.estimators.moment_ratios import moment_ratios
+from sgdmodels.networks.estimators.sample_moments import sample_moments
 from sgdmodels.sampling import SCHEMES
 
 from .enumeration import all_batches, batch_sums, expectations

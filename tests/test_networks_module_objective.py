@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sgdmodels.errors import InvalidArgument
-from sgdmodels.networks.budget import MemoryBudget
 from sgdmodels.networks.losses import cross_entropy, squared_error
-from sgdmodels.networks.module_objective import VMAP_UP_TO, ModuleObjective
-from sgdmodels.networks.objective import GAUSS_NEWTON, HESSIAN, MATRICES
+from sgdmodels.networks.objectives.budget import MemoryBudget
+from sgdmodels.networks.objectives.module_objective import VMAP_UP_TO, ModuleObjective
+from sgdmodels.networks.objectives.objective import GAUSS_NEWTON, HESSIAN, MATRICES
 
 SAMPLES = 5
 PLENTY = 2**30

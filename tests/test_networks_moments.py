@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from sgdmodels.errors import InvalidArgument
-from sgdmodels.networks.moment_ratios import MomentRatios, moment_ratios
-from sgdmodels.networks.objective import GAUSS_NEWTON, HESSIAN
-from sgdmodels.networks.sample_moments import SampleMoments, sample_moments
+from sgdmodels.networks.estimators.moment_ratios import MomentRatios, moment_ratios
+from sgdmodels.networks.estimators.sample_moments import SampleMoments, sample_moments
+from sgdmodels.networks.objectives.objective import GAUSS_NEWTON, HESSIAN
 from sgdmodels.sampling import SCHEMES
 
 from .enumeration import all_batches, batch_sums, expectations

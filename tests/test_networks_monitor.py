@@ -19,10 +19,11 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 import sgdmodels as sm
 from sgdmodels.errors import InvalidArgument
 from sgdmodels.metrics import Metric
-from sgdmodels.networks import Probe, losses, record_times, train
-from sgdmodels.networks.loader_samples import loader_samples, samples_in
-from sgdmodels.networks.monitor import Monitor
-from sgdmodels.networks.optimizer_sharpness import optimizer_sharpness
+from sgdmodels.networks import Probe, losses, train
+from sgdmodels.networks.monitoring import record_times
+from sgdmodels.networks.monitoring.loader_samples import loader_samples, samples_in
+from sgdmodels.networks.monitoring.monitor import Monitor
+from sgdmodels.networks.monitoring.optimizer_sharpness import optimizer_sharpness
 from sgdmodels.predictions.base import Evidence
 
 N, BATCH = 32, 8

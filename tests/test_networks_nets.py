@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, hessian, jvp, vmap
 
 from sgdmodels.errors import InvalidArgument
-from sgdmodels.networks.blocks import ACTIVATIONS, LayerNorm, Patches
 from sgdmodels.networks.losses import cross_entropy, logistic, squared_error, squared_error_without_half
 from sgdmodels.networks.nets import cnn, mlp, resnet, transformer
+from sgdmodels.networks.nets.blocks import ACTIVATIONS, LayerNorm, Patches
 
 DOUBLE: dict[str, Any] = {"seed": 1, "dtype": torch.float64}
 NETS: dict[str, Callable[..., nn.Sequential]] = {

@@ -13,8 +13,8 @@ from torch.func import functional_call
 
 from sgdmodels.errors import InvalidArgument
 from sgdmodels.networks import Accuracy, Probe, losses
-from sgdmodels.networks.optimizer_sharpness import optimizer_sharpness, ratio
-from sgdmodels.networks.optimizer_steps import OptimizerSteps
+from sgdmodels.networks.monitoring.optimizer_sharpness import optimizer_sharpness, ratio
+from sgdmodels.networks.monitoring.optimizer_steps import OptimizerSteps
 from sgdmodels.sampling import SCHEMES
 
 from .enumeration import all_batches, batch_sums

@@ -13,8 +13,9 @@ import torch
 
 import sgdmodels as sm
 from sgdmodels.errors import InvalidArgument
-from sgdmodels.networks import Accuracy, Probe, losses, nets, run_file, train
-from sgdmodels.networks.teachers import teacher_regression
+from sgdmodels.networks import Accuracy, Probe, losses, nets, train
+from sgdmodels.networks.data.teachers import teacher_regression
+from sgdmodels.networks.training import run_file
 
 from .network_twins import DeepLinearPredictor, twins
 

@@ -11,7 +11,7 @@ import pytest
 import sgdmodels as sm
 from sgdmodels.declarations import ROWS
 from sgdmodels.dynamics import Dynamics
-from sgdmodels.networks.walks import TWINS
+from sgdmodels.networks.training.walks import TWINS
 
 from .network_twins import NAMES, twins
 

@@ -26,9 +26,9 @@ import xarray as xr
 
 import sgdmodels as sm
 from sgdmodels.networks import Accuracy, Probe, losses, nets, train
-from sgdmodels.networks.budget import is_out_of_memory
-from sgdmodels.networks.cifar import PUBLISHED_SCALING
 from sgdmodels.networks.data import images_from_npz
+from sgdmodels.networks.data.cifar import PUBLISHED_SCALING
+from sgdmodels.networks.objectives.budget import is_out_of_memory
 
 BATCH_SIZES, HIDDEN, MOST_SAMPLES = (8, 64, 256), (512, 512), 8192
 METRICS = ("loss", "lambda_max", "batch_sharpness", "batch_sharpness_mean_ratio")

@@ -18,13 +18,13 @@ import torch
 from sklearn.datasets import load_digits
 
 from sgdmodels.arguments import FloatArray
-from sgdmodels.networks.batch_estimates import DEFINITIONS, parts, until_precise
-from sgdmodels.networks.batch_units import BatchUnits
-from sgdmodels.networks.budget import MemoryBudget
-from sgdmodels.networks.intervals import mean_interval, ratio_interval, student_quantile
-from sgdmodels.networks.module_objective import ModuleObjective
-from sgdmodels.networks.moment_ratios import moment_ratios
-from sgdmodels.networks.sample_moments import sample_moments
+from sgdmodels.networks.estimators.batch_estimates import DEFINITIONS, parts, until_precise
+from sgdmodels.networks.estimators.batch_units import BatchUnits
+from sgdmodels.networks.estimators.intervals import mean_interval, ratio_interval, student_quantile
+from sgdmodels.networks.estimators.moment_ratios import moment_ratios
+from sgdmodels.networks.estimators.sample_moments import sample_moments
+from sgdmodels.networks.objectives.budget import MemoryBudget
+from sgdmodels.networks.objectives.module_objective import ModuleObjective
 
 SAMPLES, REPLICATES, ADAPTIVE, RESAMPLES = 500, 2000, 500, 200
 POINTS = {"start": 0, "middle": 1000, "late": 8000}  # steps

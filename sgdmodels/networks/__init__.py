@@ -3,10 +3,10 @@
 from . import data, losses, nets, recipes
 from .accuracy import Accuracy
 from .measurements import METRICS
-from .monitor import Monitor
-from .optimizer_sharpness import optimizer_sharpness
+from .monitoring.monitor import Monitor
+from .monitoring.optimizer_sharpness import optimizer_sharpness
 from .probe import Probe
-from .train import train
+from .training.train import train
 
 __all__ = [
     "METRICS", "Accuracy", "Monitor", "Probe", "data", "losses", "nets", "optimizer_sharpness", "recipes", "train",

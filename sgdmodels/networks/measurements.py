@@ -16,9 +16,9 @@ from ..arguments import FloatArray
 from ..measure import checked_metrics
 from ..metrics import METRICS as LOSS_METRICS
 from ..metrics import Metric, Snapshots
-from .batch_estimates import MEAN_OF_RATIOS, RATIO_OF_MEANS, BatchEstimates
-from .intervals import Estimate
-from .objective import GAUSS_NEWTON, HESSIAN
+from .estimators.batch_estimates import MEAN_OF_RATIOS, RATIO_OF_MEANS, BatchEstimates
+from .estimators.intervals import Estimate
+from .objectives.objective import GAUSS_NEWTON, HESSIAN
 from .point import Point
 
 Numbers = Mapping[str, Any]  # suffix -> number, or array (batch_sizes,)

@@ -14,14 +14,14 @@ from ..kernels.batches import without_replacement
 from ..kernels.draw import draw_weights
 from ..kernels.random import MEASUREMENT
 from .accuracy import Accuracy
-from .batch_estimates import BatchEstimates, batch_sharpness
-from .lanczos import Eigenpairs, largest_eigenvalues
-from .mean_square import MeanSquareSharpness, mean_square_sharpness
-from .minibatch_lambda_max import MinibatchLambdaMax, minibatch_lambda_max
-from .moment_ratios import MomentRatios, moment_ratios
-from .objective import Objective
-from .sample_moments import sample_moments
-from .trace import Trace, trace
+from .estimators.batch_estimates import BatchEstimates, batch_sharpness
+from .estimators.lanczos import Eigenpairs, largest_eigenvalues
+from .estimators.mean_square import MeanSquareSharpness, mean_square_sharpness
+from .estimators.minibatch_lambda_max import MinibatchLambdaMax, minibatch_lambda_max
+from .estimators.moment_ratios import MomentRatios, moment_ratios
+from .estimators.sample_moments import sample_moments
+from .estimators.trace import Trace, trace
+from .objectives.objective import Objective
 
 EXACT_UP_TO = 1024  # samples: beyond, a product for each of them is dear
 PROBES = 64

@@ -21,15 +21,15 @@ from ..metrics import METRICS, Metric, Snapshots
 from ..models import Model
 from ..models.base import LossKernels
 from .accuracy import Accuracy
-from .budget import MemoryBudget
-from .checks import check_mode, check_network
-from .dense_chain import DenseChain
+from .checking.checks import check_mode, check_network
 from .losses import squared_error
 from .measurements import BUILT_IN, network_metrics
-from .module_objective import ModuleObjective
-from .objective import Objective
+from .objectives.budget import MemoryBudget
+from .objectives.dense_chain import DenseChain
+from .objectives.module_objective import ModuleObjective
+from .objectives.objective import Objective
 from .point import Point
-from .worker import Worker
+from .training.worker import Worker
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -49,7 +49,7 @@ class Probe(Model):
     that a piece of work may hold. compiled: let torch.compile fuse the gradients of ensembles. The network itself is
     never changed.
 
-    Raises InvalidArgument, with the reason, for what cannot be measured: see `sgdmodels.networks.checks`.
+    Raises InvalidArgument, with the reason, for what cannot be measured: see `sgdmodels.networks.checking.checks`.
 
     >>> import torch
     >>> from sgdmodels.networks import Probe, losses

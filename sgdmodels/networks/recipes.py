@@ -11,13 +11,13 @@ from torch import Tensor
 
 from ..arguments import FloatArray
 from .accuracy import Accuracy
-from .data import digits
+from .data.images import digits
 from .losses import squared_error
-from .nets import mlp
+from .nets.networks import mlp
 from .probe import Probe
 
 if TYPE_CHECKING:
-    from .data import ImageData
+    from .data.images import ImageData
 
 
 @dataclass(frozen=True, eq=False)

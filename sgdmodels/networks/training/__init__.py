@@ -1,0 +1,1 @@
+"""Steps of every dynamics on a network, ensembles, and where a run stands."""
