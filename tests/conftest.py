@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
+
+# Before numpy and torch are imported, and for the worker processes: tests run side by side, one thread each.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
 
 import hypothesis
 import matplotlib
