@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -12,8 +13,10 @@ from torch import Tensor, nn  # noqa: E402
 
 from sgdmodels.errors import InvalidArgument  # noqa: E402
 from sgdmodels.networks.losses import squared_error  # noqa: E402
+from sgdmodels.networks.nets import mlp  # noqa: E402
 from sgdmodels.networks.objectives.budget import MemoryBudget  # noqa: E402
 from sgdmodels.networks.objectives.dense_chain import DenseChain  # noqa: E402
+from sgdmodels.networks.objectives.module_objective import ModuleObjective  # noqa: E402
 from sgdmodels.networks.objectives.objective import GAUSS_NEWTON, HESSIAN, MATRICES  # noqa: E402
 
 from .dense_networks import NETS, SAMPLES, Case, case, close, random  # noqa: E402
@@ -212,3 +215,21 @@ def test_shapes_that_a_loss_refuses_are_refused_by_the_chain() -> None:
     assert chain is not None
     with pytest.raises(InvalidArgument, match="same shape"):
         chain.gradient(torch.zeros(5))
+
+
+def test_what_is_kept_of_a_point_serves_that_point_only() -> None:
+    """Batches that cover more than all samples share one pass, also between calls, until the parameters change."""
+    rng = np.random.default_rng(0)
+    x, y = torch.from_numpy(rng.standard_normal((9, 4))), torch.from_numpy(rng.standard_normal((9, 2)))
+    net = mlp([4, 5, 2], "tanh", seed=0, dtype=torch.float64)
+    budget = MemoryBudget(10**8)
+    chain = DenseChain.of(net, squared_error, x, y, budget)
+    assert chain is not None
+    theta = torch.cat([p.detach().reshape(-1) for p in net.parameters()])
+    index = torch.from_numpy(rng.integers(0, 9, (12, 3)))
+    first = chain.batch_curvatures(theta, index)
+    assert all(torch.equal(one, other) for one, other in zip(first, chain.batch_curvatures(theta, index), strict=True))
+    theta.mul_(0.5)
+    exact = ModuleObjective(net, squared_error, x, y, budget).batch_curvatures(theta, index)
+    for one, other in zip(chain.batch_curvatures(theta, index), exact, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=0)

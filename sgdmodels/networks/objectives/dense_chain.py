@@ -18,6 +18,7 @@ from .objective import HESSIAN, Curvatures, Directional, Objective
 from .output_losses import Loss, OutputLoss, output_loss
 
 CACHED_BYTES = 2**23  # of one piece of work on a CPU: elementwise passes over more are bound by main memory
+KEPT_BYTES = 2**26  # of the passes of all samples that outlive a call
 
 
 class DenseChain(Objective):
@@ -34,6 +35,7 @@ class DenseChain(Objective):
         self.rule = self._rule(targets)
         self.piece = MemoryBudget(min(budget.limit, CACHED_BYTES)) if inputs.device.type == "cpu" else budget
         self.sample_bytes = layers.width * inputs.element_size()
+        self._kept: tuple[Tensor, State] | None = None
 
     @classmethod
     def of(
@@ -158,7 +160,7 @@ class DenseChain(Objective):
             weight = torch.full((1, 1), 1 / size, dtype=self.dtype, device=self.device).expand(batches, size)
         share = weight
         shared = batches * size > self.samples and self.samples * self.sample_bytes <= self.budget.limit
-        common = self._state(matrices, None, slice(0, self.samples)) if shared else None
+        common = self._state_of_all(theta, matrices) if shared else None
 
         def part_of(part: slice) -> tuple[Tensor, Tensor]:
             rows = index[part]
@@ -236,6 +238,15 @@ class DenseChain(Objective):
     def _state(self, matrices: Matrices, index: Tensor | None, part: slice) -> State:
         x, y = (self.inputs[part], self.targets[part]) if index is None else self.members(index[part])
         return state_of(self.layers, matrices, self.rule, x, y)
+
+    def _state_of_all(self, theta: Tensor, matrices: Matrices) -> State:
+        """The passes of all samples, kept for the next batches at the same point where that takes little memory."""
+        if self._kept is not None and torch.equal(self._kept[0], theta):
+            return self._kept[1]
+        state = self._state(matrices, None, slice(0, self.samples))
+        if self.samples * self.sample_bytes <= KEPT_BYTES:
+            self._kept = theta.clone(), state
+        return state
 
 
 def total(parts: list[Tensor]) -> Tensor:
