@@ -107,8 +107,7 @@ class Probe(Model):
 
     def parameters(self) -> FloatArray:
         """The network's present parameters as one vector (d,)."""
-        pieces = [p.detach().reshape(-1).double().cpu() for p in self.net.parameters()]
-        return torch.cat(pieces).numpy()
+        return parameters_of(self.net)
 
     def measure(
         self,
@@ -242,6 +241,11 @@ class Probe(Model):
                 f"{name} of this network has {entries:.3g} entries (n = {self.samples}, d = {self.dim}), more than "
                 f"{LARGEST_TABLE:.3g}; use products with the Hessian (hvp), or a smaller network"
             )
+
+
+def parameters_of(net: torch.nn.Module) -> FloatArray:
+    """The parameters of a network as one vector (d,)."""
+    return torch.cat([p.detach().reshape(-1).double().cpu() for p in net.parameters()]).numpy()
 
 
 def brought(name: str, value: Any, like: Tensor | None) -> Tensor:

@@ -22,7 +22,7 @@ from ...metrics import Metric, Snapshots
 from ...sampling import SCHEMES
 from ...simulate import DIVERGENCE_FACTOR
 from ..accuracy import Accuracy
-from ..checking.checks import check_module
+from ..checking.checks import check_mode
 from ..measurements import network_metrics
 from ..probe import Probe
 from .loader_samples import batch_size_of, loader_samples, samples_in
@@ -261,13 +261,8 @@ class Monitor(TrainingHooks):
 
     def _checked_rate(self, optimizer: Any) -> float:
         """The learning rate in force, once it is known that all is as it was when the monitor was made."""
-        check_watchable(self.probe.net)
-        objective, now = self.probe.objective, next(self.probe.net.parameters())
-        if (now.device, now.dtype) != (objective.device, objective.dtype):
-            raise InvalidArgument(
-                f"the network is now {now.dtype} on {now.device}, but was {objective.dtype} on {objective.device} when "
-                "its Probe was made; make the Probe after net.to(...)"
-            )
+        check_unwrapped(self.probe.net)
+        self.probe.check_ready()
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise InvalidArgument(f"optimizer must be a torch optimizer, got {type(optimizer).__name__}")
         if self.optimizer_metrics:
@@ -283,6 +278,12 @@ class Monitor(TrainingHooks):
 
 def check_watchable(net: Any) -> None:
     """A module as it is, in a mode that can be measured."""
+    check_unwrapped(net)
+    check_mode(net)
+
+
+def check_unwrapped(net: Any) -> None:
+    """A module as it is, not what wraps it."""
     if not isinstance(net, torch.nn.Module):
         raise InvalidArgument(f"net must be a torch.nn.Module, got {type(net).__name__}")
     for name, module in net.named_modules():
@@ -291,4 +292,3 @@ def check_watchable(net: Any) -> None:
             raise InvalidArgument(
                 f"{name or 'the net'} is a {kind}; probe {WRAPPERS[kind]}, which has the same parameters"
             )
-        check_module(name or "the net itself", module)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 Result = TypeVar("Result")
 
@@ -58,3 +59,12 @@ def is_out_of_memory(problem: BaseException) -> bool:
         return True
     words = str(problem).lower()
     return "out of memory" in words or "can't allocate memory" in words or "not enough memory" in words
+
+
+def sum_of(parts: Iterable[Tensor]) -> Tensor:
+    """The sum of some tensors, one at a time."""
+    rest = iter(parts)
+    total = next(rest)
+    for part in rest:
+        total = total + part
+    return total

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .budget import MemoryBudget
+from .budget import MemoryBudget, sum_of
 from .dense_jets import State, batch_jets, directional_jets, pair_jets, projected_jets, rearranged, state_of
 from .dense_layers import DenseLayers, Matrices, recognised
 from .dense_products import gradient_products, vector_products
@@ -108,7 +108,7 @@ class DenseChain(Objective):
             y = y if targets is None else targets[part]
             return self.layers.joined(*self._passes(matrices, rule, x, y, weight[part]))
 
-        return total(list(self.budget.over(len(weight), self.sample_bytes, part_of)))
+        return sum_of(self.budget.over(len(weight), self.sample_bytes, part_of))
 
     def _passes(
         self, matrices: Matrices, rule: OutputLoss, inputs: Tensor, targets: Tensor, weight: Tensor
@@ -146,9 +146,9 @@ class DenseChain(Objective):
         @torch.no_grad()
         def product(vectors: Tensor) -> Tensor:
             if cached:
-                return total([of_part(one, vectors) for one in states])
+                return sum_of(of_part(one, vectors) for one in states)
             parts = self.piece.over(count, self.sample_bytes, lambda part: of_part(state(part), vectors))
-            return total(list(parts))
+            return sum_of(parts)
 
         return product
 
@@ -199,7 +199,7 @@ class DenseChain(Objective):
             return torch.cat(list(self.piece.over(count, len(right.outputs) * self.sample_bytes, part_of)))
 
         rights = self.piece.over(count, 8 * self.sample_bytes, lambda part: against(self._state(matrices, index, part)))
-        return total(list(rights)) / count
+        return sum_of(rights) / count
 
     @torch.no_grad()
     def projected(self, theta: Tensor, basis: Tensor, index: Tensor | None = None) -> Tensor:
@@ -223,7 +223,7 @@ class DenseChain(Objective):
                 values, deltas = self._passes(matrices, self.rule, x, y, torch.ones_like(x[:, 0]))
                 return self.layers.joined([a.square() for a in values], [delta.square() for delta in deltas])
 
-            rows.append(total(list(self.budget.over(self.samples, 2 * self.sample_bytes, part_of))) / self.samples)
+            rows.append(sum_of(self.budget.over(self.samples, 2 * self.sample_bytes, part_of)) / self.samples)
         return torch.stack(rows)
 
     @torch.no_grad()
@@ -233,7 +233,7 @@ class DenseChain(Objective):
         def part_of(part: slice) -> Tensor:
             return gradient_products(self.layers, matrices, self.rule, self._state(matrices, None, part))
 
-        return total(list(self.piece.over(self.samples, 2 * self.sample_bytes, part_of))) / self.samples
+        return sum_of(self.piece.over(self.samples, 2 * self.sample_bytes, part_of)) / self.samples
 
     def _state(self, matrices: Matrices, index: Tensor | None, part: slice) -> State:
         x, y = (self.inputs[part], self.targets[part]) if index is None else self.members(index[part])
@@ -247,11 +247,3 @@ class DenseChain(Objective):
         if self.samples * self.sample_bytes <= KEPT_BYTES:
             self._kept = theta.clone(), state
         return state
-
-
-def total(parts: list[Tensor]) -> Tensor:
-    """The sum of a list of tensors."""
-    result = parts[0]
-    for part in parts[1:]:
-        result = result + part
-    return result

@@ -4,7 +4,7 @@ is right for it, by loops of double backward passes otherwise, both in pieces th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from .automatic import Automatic, Loss, Product, Taped
-from .budget import MemoryBudget, is_out_of_memory
+from .budget import MemoryBudget, is_out_of_memory, sum_of
 from .graph_memory import GraphMemory, graph_memory
 from .objective import HESSIAN, Curvatures, Directional, Objective
 from .transforms import TRIALS, right_transforms
@@ -287,12 +287,3 @@ class ModuleObjective(Objective):
         each = (2 + vectors) * self.sample_bytes * index.shape[1] + (7 + vectors) * self.dim * self.dtype.itemsize
         parts = list(self.budget.over(len(index), each, part_of))
         return tuple(torch.cat(column) for column in zip(*parts, strict=True))
-
-
-def sum_of(parts: Iterable[Tensor]) -> Tensor:
-    """The sum of some tensors, one at a time."""
-    rest = iter(parts)
-    total = next(rest)
-    for part in rest:
-        total = total + part
-    return total

@@ -167,12 +167,13 @@ class Stack:
         sizes = tuple(int(member.plan.batch_sizes[segment]) for member in self.members)
         h = self.step_sizes[:, segment, None] / m
         seed, replicas = self.members[0].seed, tuple(member.replica for member in self.members)
+        parameters = tuple(plan.walk_parameters.tolist())
         for k in range((end - begin) * m):
             draw = Draw(
                 None if self.in_order else index[:, k],
                 weight[:, k, :samples] if self.in_order else weight[:, k],
                 weight[:, k, second : second + samples] if both else None,
-                begin * m + k, h, sizes, m, tuple(plan.walk_parameters.tolist()), seed, replicas,
+                begin * m + k, h, sizes, m, parameters, seed, replicas,
             )  # fmt: skip
             self.twin(self.objective, self.theta, self.memory, draw)
 

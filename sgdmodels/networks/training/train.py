@@ -19,7 +19,7 @@ from ...errors import InvalidArgument
 from ...metrics import Metric
 from ...simulate import Run
 from ..measurements import network_metrics
-from ..probe import Probe
+from ..probe import Probe, parameters_of
 from .journey import Journey
 from .worker import Worker
 
@@ -162,11 +162,6 @@ def check_network_of(net: Any, probe: Probe) -> None:
         raise InvalidArgument(
             "net has the parameters of the probe's network but not its outputs; make a Probe of this one"
         )
-
-
-def parameters_of(net: torch.nn.Module) -> np.ndarray:
-    """The parameters of a network as one vector."""
-    return torch.cat([p.detach().reshape(-1).double().cpu() for p in net.parameters()]).numpy()
 
 
 def into_network(net: torch.nn.Module, theta: np.ndarray) -> None:
