@@ -17,6 +17,7 @@ import scipy
 from .arguments import FloatArray
 from .metrics import Metric, Snapshots
 from .models import Model
+from .specs.runs import run_attributes
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def record_dataset(run: Run, done: int, interrupted: bool, seconds: float) -> xr
         "threads": run.threads,
         "interrupted": int(interrupted),
         "wall_time_s": seconds,
+        **run_attributes(run, data_sha256(run.model)),
     }
     return xr.Dataset(variables, coordinates, attributes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -197,6 +198,27 @@ class Model(ABC):
         """Scratch for one thread: rows of at least `dim` numbers, each on a cache line of its own."""
         longest = max(self.dim, self.data[0].shape[1])
         return aligned((WORK_ROWS, (longest + 7) // 8 * 8))
+
+    def arguments(self) -> dict[str, Any]:
+        """What this loss was made from: `type(self)(**self.arguments())` is the same loss once more.
+
+        By default the constructor's parameters, read from attributes of the same names; a loss that keeps them
+        otherwise overrides it. Raises InvalidArgument if an attribute is missing.
+        """
+        found = {}
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                raise InvalidArgument(
+                    f"{type(self).__name__} must take its arguments by name, but has {parameter}; name them in its "
+                    "constructor, or override arguments()"
+                )
+            if not hasattr(self, name):
+                raise InvalidArgument(
+                    f"{type(self).__name__} must keep its argument {name} as an attribute of the same name; set "
+                    f"self.{name} in its constructor, or override arguments()"
+                )
+            found[name] = getattr(self, name)
+        return found
 
     def describe(self) -> dict[str, Any]:
         """What a run's provenance says of the loss."""

@@ -15,6 +15,8 @@ size.
 
 from __future__ import annotations
 
+from typing import Any
+
 from numpy.typing import ArrayLike
 
 from ..arguments import float_array
@@ -35,6 +37,9 @@ class ScalarProduct(DiagonalNetwork):
         column = float_array("inputs", inputs, ("samples",))[:, None]
         super().__init__(column, targets, depth=depth)
         self.settings = {"depth": self.depth}
+
+    def arguments(self) -> dict[str, Any]:
+        return {"inputs": self.inputs[:, 0], "targets": self.targets, "depth": self.depth}
 
     @property
     def definition(self) -> Definition:

@@ -63,17 +63,17 @@ class SymbolicModel(Model):
         self,
         loss: Any = SQUARED,
         *,
-        parameters: Mapping[str, int | Sequence[int]],
-        data: Mapping[str, ArrayLike] | None = None,
+        parameters: Mapping[str, int | Sequence[int]] | Sequence[tuple[str, int | Sequence[int]]],
+        data: Mapping[str, ArrayLike] | Sequence[tuple[str, ArrayLike]] | None = None,
         predictor: Any = None,
-        constants: Mapping[str, float] | None = None,
+        constants: Mapping[str, float] | Sequence[tuple[str, float]] | None = None,
     ) -> None:
         shapes = {name: _shape(name, shape) for name, shape in _named("parameters", parameters).items()}
         arrays = _arrays(_named("data", data or {}))
         given = _named("constants", constants or {})
         values = {name: real(name, value, low=-np.finfo(float).max) for name, value in given.items()}
         rows = {name: array.shape[1:] for name, array in arrays.items()}
-        self.formula: LossFormula = loss_formula(loss, shapes, rows, predictor, values)
+        self.formula: LossFormula = loss_formula(_exact(loss), shapes, rows, _exact(predictor), values)
         if not shapes:
             raise FormulaError("parameters must name at least one parameter, got none")
         self.samples = len(next(iter(arrays.values()))) if arrays else 1
@@ -145,6 +145,12 @@ class SymbolicModel(Model):
             data={name: self._known[name] for name in formula.data},
             constants={name: float(self._known[name]) for name in formula.constants},
         )
+
+    def arguments(self) -> dict[str, Any]:
+        """The formula as text, and pairs in place of mappings: their order is that of theta and of the data."""
+        known = self.definition
+        pairs = {name: [*map(list, getattr(known, name).items())] for name in ("parameters", "data", "constants")}
+        return {"loss": known.loss, "predictor": known.predictor, **pairs}
 
     @property
     def not_smooth(self) -> tuple[str, ...]:
@@ -251,9 +257,19 @@ def _kernels(source: str, linear: bool) -> LossKernels:
     return family_kernels(**functions, point_loss=point)
 
 
+def _exact(given: Any) -> Any:
+    """A sympy expression with its decimals as fractions, as text is read: 15 shown digits would not be the formula."""
+    decimals = given.atoms(sp.Float) if isinstance(given, sp.Basic) else ()
+    return given.xreplace({f: sp.Rational(repr(float(f))) for f in decimals if f.is_finite}) if decimals else given
+
+
 def _named(argument: str, given: Any) -> dict[str, Any]:
-    """A mapping by names, which may be given as sympy symbols."""
-    if not isinstance(given, Mapping) or not all(isinstance(k, str | sp.Symbol | sp.IndexedBase) for k in given):
+    """A mapping by names, which may be given as sympy symbols, or as a list of pairs."""
+    names = str | sp.Symbol | sp.IndexedBase
+    if isinstance(given, list | tuple) and all(isinstance(p, list | tuple) and len(p) == 2 for p in given):
+        distinct = all(isinstance(p[0], names) for p in given) and len({str(p[0]) for p in given}) == len(given)
+        given = dict(given) if distinct else given
+    if not isinstance(given, Mapping) or not all(isinstance(k, names) for k in given):
         raise InvalidArgument(f"{argument} must map names to values, such as {{'u': ...}}, got {given!r:.200}")
     return {str(name): value for name, value in given.items()}
 
