@@ -45,7 +45,7 @@ class Task:
     def bare(self, replicas: int, steps: int) -> Callable[[], None]:
         """The compiled loop alone, as a worker of `simulate` calls it, always from the start."""
         run = Run(self.model, self.dynamics, steps, self.init, replicas, steps, (), None, SEED, False, 1, False)
-        (worker,) = run._workers()
+        (worker,) = run.workers()
 
         def go() -> None:
             run.theta[...] = self.init

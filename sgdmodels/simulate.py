@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import FloatArray, aligned, float_array, integer
+from .arguments import FloatArray, aligned, float_array, integer, real
+from .capacity import available_cpus, check_memory
 from .dataset import record_dataset
 from .dynamics import Dynamics, Plan
 from .errors import InvalidArgument
+from .journey import Journey
 from .kernels.step_loop import CHECK_EVERY, GROUP
 from .measure import checked_batch_sizes, checked_metrics, checked_model
 from .metrics import Metric
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 DIVERGENCE_FACTOR = 1e6  # |theta|_inf beyond this times max(1, |theta_0|_inf) counts as diverged
 CHUNK_SECONDS = 0.25
 CHUNK_BYTES = 2**25
-MEMORY_SHARE = 0.8
 COUNTER_LIMIT = 2**63
 
 
@@ -48,6 +49,9 @@ def simulate(
     keep_params: bool = False,
     progress: bool | None = None,
     threads: int | None = None,
+    checkpoint: str | Path | None = None,
+    checkpoint_seconds: float = 60.0,
+    resume: str | Path | None = None,
 ) -> xr.Dataset:
     """Run `steps` steps of `dynamics` on `model` and record `metrics` every `record_every` steps.
 
@@ -60,18 +64,33 @@ def simulate(
     outside at the next multiple of 64 steps or at the end, else NaN. From then on it is frozen and its records are NaN.
     Ctrl-C returns the records made so far, with attrs["interrupted"] = 1.
 
-    Raises InvalidArgument before any work starts. A step size past the edge is no error.
+    checkpoint: a file that holds where the run stands, written every `checkpoint_seconds` (less often where writing
+    would take more than 5 % of the time; 0: after every chunk), at the end and after Ctrl-C. If it is there, the run
+    goes on from it, on any number of threads, to the same bits as an undisturbed one. resume: such a file that must be
+    there; `steps` may then be another number. It is written to unless `checkpoint` names another.
+
+    Raises InvalidArgument before any work starts, also for a file of another run. A step size past the edge is no
+    error.
 
     >>> import numpy as np, sgdmodels as sm
     >>> model = sm.models.LeastSquares(np.eye(2), np.zeros(2))
     >>> run = simulate(model, sm.SGD(0.5, batch_size=1), 200, np.ones(2), replicas=3)
     >>> dict(run.loss.sizes), bool((run.loss[:, -1] < 1e-9).all())
     ({'replica': 3, 'step': 3}, True)
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     _ = simulate(model, sm.SGD(0.5, batch_size=1), 100, np.ones(2), checkpoint=f"{place}/run.npz")
+    ...     longer = simulate(model, sm.SGD(0.5, batch_size=1), 200, np.ones(2), resume=f"{place}/run.npz")
+    >>> bool((longer.loss[0] == run.loss[0]).all())
+    True
     """
     run = Run(
         model, dynamics, steps, init, replicas, record_every, metrics, batch_size, seed, keep_params, threads, progress
     )
-    return run.go()
+    if checkpoint is None and resume is None:
+        real("checkpoint_seconds", checkpoint_seconds)
+        return run.go()
+    return run.go(Journey([run], checkpoint, checkpoint_seconds, resume))
 
 
 class Run:
@@ -110,9 +129,9 @@ class Run:
         if not isinstance(keep_params, bool):
             raise InvalidArgument(f"keep_params must be True or False, got {keep_params!r}")
         ids = _replica_ids(replicas)
-        self._check_memory(keep_params, len(ids))
+        check_memory(self, keep_params, len(ids))
         self.replicas = np.array(ids, dtype=np.int64)
-        self.threads = integer("threads", _available_cpus() if threads is None else threads, 1)
+        self.threads = integer("threads", available_cpus() if threads is None else threads, 1)
         self.keep_params = keep_params
         if progress not in (None, True, False):
             raise InvalidArgument(f"progress must be True, False or None (in a terminal only), got {progress!r}")
@@ -123,6 +142,11 @@ class Run:
         self.memory = self._initial_memory(memory)
         self.limit = DIVERGENCE_FACTOR * np.maximum(1.0, np.abs(self.theta).max(axis=1))
         self.diverged_at = np.full(len(self.replicas), -1, dtype=np.int64)
+        self.carried: tuple[str, ...] = ("theta", "memory", "diverged_at")  # what decides the steps to come, by replica
+        if self.plan.advance is not None:  # the stride under way, and its ends
+            self.span = np.full((len(self.replicas), 2), first_step, dtype=np.int64)
+            self.behind, self.ahead = self.theta.copy(), self.theta.copy()
+            self.carried += ("span", "behind", "ahead")
         recorded = np.arange(first_step, self.steps + 1, self.record_every)
         self.recorded = recorded if recorded[-1] == self.steps else np.append(recorded, self.steps)
         self.results: dict[str, FloatArray] = {}
@@ -152,40 +176,37 @@ class Run:
         memory[...] = given if given is not None and given.shape == values.shape else values
         return memory
 
-    def _check_memory(self, keep_params: Any, replicas: int) -> None:
-        """Refuse a run whose records would not fit before it starts."""
-        numbers = sum(len(self.batch_sizes) if m.per_batch_size else 1 for m in self.metrics)
-        each = numbers + (self.model.dim if keep_params else 0)
-        records = (self.steps - self.first_step) // self.record_every + 2
-        need = 8 * replicas * (records * each + 8 * self.model.dim)
-        workers = min(-(-replicas // GROUP), 8 * _available_cpus())
-        weights = 12 * workers * min(GROUP, replicas) * self.plan.micro_steps * self.plan.width
-        if weights > MEMORY_SHARE * _physical_memory():
-            raise InvalidArgument(
-                f"one step of {type(self.dynamics).__name__} takes {self.plan.micro_steps} micro-steps with up to "
-                f"{self.plan.width} sample weights each, {weights / 1e9:.3g} GB for {workers} workers, more than this "
-                "machine's memory; lower substeps or ell, or the number of replicas"
-            )
-        if need > MEMORY_SHARE * _physical_memory():
-            raise InvalidArgument(
-                f"steps={self.steps}, record_every={self.record_every} and {replicas} replicas give {records} records "
-                f"each, {need / 1e9:.3g} GB in all, more than this machine's memory; raise record_every"
-            )
+    @property
+    def last_border(self) -> int:
+        """The last multiple of CHECK_EVERY where every longer run stands just as this one does: before a record that
+        only the end calls for, which may leave a metric with another memory.
+        """
+        before = self.steps - bool((self.steps - self.first_step) % self.record_every)
+        return before // CHECK_EVERY * CHECK_EVERY
 
-    def go(self) -> xr.Dataset:
-        """Step, record, and stop early but whole on Ctrl-C."""
+    def go(self, journey: Journey | None = None) -> xr.Dataset:
+        """Step, record, and stop early but whole on Ctrl-C; where there is a journey, it says where to begin."""
         started = time.perf_counter()
-        done, interrupted = self.drive(self._workers())
+        workers = self.workers()
+        done, interrupted = self.drive(workers) if journey is None else self.travel(journey, workers)
         return record_dataset(self, done, interrupted, time.perf_counter() - started)
+
+    def travel(self, journey: Journey, workers: list[Any]) -> tuple[int, bool]:
+        """As `drive`, from where a journey stands; after Ctrl-C its runs stand at the border that its file holds."""
+        journey.equip(workers)
+        begin = journey.border
+        done, interrupted = self.drive(workers, begin.step, begin.done, journey.at_border, self.last_border)
+        journey.finish(interrupted)
+        return (journey.border.done if interrupted else done), interrupted
 
     def drive(
         self, workers: list[Any], step: int | None = None, done: int = 0,
-        at_border: Callable[[int, int], None] = lambda step, done: None,
+        at_border: Callable[[int, int], None] = lambda step, done: None, border: int = 0,
     ) -> tuple[int, bool]:  # fmt: skip
         """Take all workers to the end, chunk by chunk: how many records there are, and whether Ctrl-C came first.
 
         step, done: where to take up, and the records that are there already. at_border(step, done) is called after
-        every chunk.
+        every chunk; `border` ends a chunk.
         """
         interrupted = False
         step = self.first_step if step is None else step
@@ -201,19 +222,22 @@ class Run:
                     clock = time.perf_counter()
                     longest = max(1, CHUNK_BYTES // per_record) * self.record_every // CHECK_EVERY * CHECK_EVERY
                     end = min(self.steps, step + max(CHECK_EVERY, min(length, longest)))
+                    if step < border < end:
+                        end = border
                     records = slice(done, int(np.searchsorted(self.recorded, end, side="right")))
                     self._advance(pool, workers, step, end, records)
+                    seconds = max(time.perf_counter() - clock, 1e-6)
                     step, done = end, records.stop
                     bar.update(step - self.first_step)
                     at_border(step, done)
-                    seconds = max(time.perf_counter() - clock, 1e-6)
                     growth = max(0.25, CHUNK_SECONDS / seconds)
                     length = max(CHECK_EVERY, int(length * growth) // CHECK_EVERY * CHECK_EVERY)
             except KeyboardInterrupt:
                 interrupted = True
         return done, interrupted
 
-    def _workers(self) -> list[Any]:
+    def workers(self) -> list[Any]:
+        """Those that take the steps of all replicas, some replicas each."""
         count = len(self.replicas)
         if self.model.worker is not None and self.plan.functions and self.plan.advance is None:
             return [self.model.worker(self)]
@@ -245,13 +269,6 @@ class Run:
         self.results[name][rows, records] = values
 
 
-def _physical_memory() -> float:
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not every system tells
-        return np.inf
-
-
 def _replica_ids(replicas: Any) -> range | list[int]:
     """Ids 0, 1, ... of a number of replicas, or those given, not yet in memory."""
     if np.ndim(replicas) == 0 and not isinstance(replicas, set | frozenset | Iterator):
@@ -260,7 +277,3 @@ def _replica_ids(replicas: Any) -> range | list[int]:
     if not ids or len(set(ids)) != len(ids):
         raise InvalidArgument(f"replicas must be a number or distinct ids, got {ids}")
     return ids
-
-
-def _available_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -56,6 +56,10 @@ class Worker:
             device = {name: outlined(function) for name, function in device.items()}
         return bind(template, WALK, **device)
 
+    def memories(self) -> list[tuple[Run, slice, dict[str, Any]]]:
+        """What metrics keep from chunk to chunk, with the run and the rows whose it is."""
+        return [(self.run, self.rows, self.memory)]
+
     def advance(self, start: int, end: int, records: slice) -> None:
         """Step to `end`, then measure what was recorded on the way."""
         run = self.run
@@ -67,7 +71,7 @@ class Worker:
         if run.plan.advance is None:
             self._drive(start, stops, slots, snapshots)
         else:
-            self._stride_in_python(start, stops, slots, snapshots)
+            self._stride_in_python(stops, slots, snapshots)
         if len(at) == 0:
             return
         points = Snapshots(
@@ -90,7 +94,7 @@ class Worker:
             self.keys, self.saved, self.saved_memory, self.work,
         )  # fmt: skip
 
-    def _stride_in_python(self, start: int, stops: np.ndarray, slots: np.ndarray, snapshots: FloatArray) -> None:
+    def _stride_in_python(self, stops: np.ndarray, slots: np.ndarray, snapshots: FloatArray) -> None:
         """Strides on a grid that begins where the run and each schedule segment does; straight lines in between.
 
         The grid, and with it every digit, is the same for all records, chunks and threads.
@@ -98,15 +102,13 @@ class Worker:
         run, plan = self.run, self.run.plan
         assert plan.advance is not None
         theta, diverged_at = run.theta[self.rows], run.diverged_at[self.rows]
-        if start == run.first_step:
-            self.span = (start, start)
-            self.behind, self.ahead = theta.copy(), theta.copy()
+        span, behind, ahead = run.span[self.rows], run.behind[self.rows], run.ahead[self.rows]
         for stop, slot in zip(stops.tolist(), slots.tolist(), strict=True):
-            while self.span[1] < stop:
-                self._stride(self.span[1])
-            begin, end = self.span
+            while span[0, 1] < stop:
+                self._stride(int(span[0, 1]))
+            begin, end = span[0].tolist()
             share = (stop - begin) / (end - begin) if end > begin else 1.0
-            theta[...] = self.behind + share * (self.ahead - self.behind)
+            theta[...] = behind + share * (ahead - behind)
             if slot >= 0:
                 lost = (diverged_at >= 0) & (diverged_at <= stop)
                 snapshots[:, slot] = np.where(lost[:, None], np.nan, theta)
@@ -119,15 +121,16 @@ class Worker:
         end = begin + plan.stride
         if segment + 1 < len(plan.starts):
             end = min(end, int(plan.starts[segment + 1]))
-        self.span = (begin, end)
-        self.behind[...] = self.ahead
+        behind, ahead = run.behind[self.rows], run.ahead[self.rows]
+        run.span[self.rows] = begin, end
+        behind[...] = ahead
         diverged_at, memory, limit = run.diverged_at[self.rows], run.memory[self.rows], run.limit[self.rows]
         for r in np.flatnonzero(diverged_at < 0):
             with np.errstate(all="ignore"):
                 plan.advance(
-                    run.model, self.ahead[r], memory[r], end - begin,
+                    run.model, ahead[r], memory[r], end - begin,
                     float(plan.step_sizes[segment]), int(plan.batch_sizes[segment]),
                 )  # fmt: skip
-            if not np.abs(self.ahead[r]).max() <= limit[r]:
+            if not np.abs(ahead[r]).max() <= limit[r]:
                 diverged_at[r] = end
-                self.ahead[r] = self.behind[r]
+                ahead[r] = behind[r]

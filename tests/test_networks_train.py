@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import sgdmodels as sm
+from sgdmodels import run_file
 from sgdmodels.errors import InvalidArgument
 from sgdmodels.networks import Accuracy, Probe, losses, nets, train
 from sgdmodels.networks.data.teachers import teacher_regression
-from sgdmodels.networks.training import run_file
 
 from .network_twins import DeepLinearPredictor, twins
 
@@ -120,9 +120,9 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path, monkeypa
     saved = []
     original = run_file.save
 
-    def save_and_die(path: Any, runs: Any, state: Any) -> None:
-        original(path, runs, state)
-        saved.append(int(state["step"]))
+    def save_and_die(path: Any, runs: Any, border: Any, identity: Any) -> None:
+        original(path, runs, border, identity)
+        saved.append(border.step)
         if len(saved) == 3:
             raise MemoryError("killed")  # not caught by anything, as a kill is not
 
@@ -148,7 +148,7 @@ def test_a_checkpoint_of_another_run_is_a_named_conflict(tmp_path: Path) -> None
     with pytest.raises(InvalidArgument, match=r"another run.*seed is 0, here 1"):
         train(probe.net, probe, {"one": sm.SGD(0.1, 4)}, steps=64, init=start, seed=1, **common)
     other = Probe(probe.net, lambda f, y: 2 * losses.squared_error(f, y), probe.inputs, probe.targets)
-    with pytest.raises(InvalidArgument, match=r"another run.*network"):
+    with pytest.raises(InvalidArgument, match=r"another run.*model.loss"):
         train(probe.net, other, {"one": sm.SGD(0.1, 4)}, steps=64, init=start, **common)
     finer = Probe(probe.net, losses.squared_error, probe.inputs, probe.targets, accuracy=Accuracy(subset=5))
     with pytest.raises(InvalidArgument, match=r"another run.*accuracy.subset is None, here 5"):
@@ -156,7 +156,7 @@ def test_a_checkpoint_of_another_run_is_a_named_conflict(tmp_path: Path) -> None
     whole = file.read_bytes()
     for broken in (b"not an archive", whole[: len(whole) // 2], whole.replace(b"theta", b"thema"), b""):
         file.write_bytes(broken)
-        with pytest.raises(InvalidArgument, match=r"cannot be read|is damaged"):
+        with pytest.raises(InvalidArgument, match=r"is damaged"):
             train(probe.net, probe, {"one": sm.SGD(0.1, 4)}, steps=64, init=start, **common)
 
 
@@ -203,14 +203,14 @@ def test_a_place_that_cannot_be_written_is_found_out_before_the_first_step(tmp_p
 def test_a_full_disk_is_a_warning_and_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probe, original = made(), run_file.save
 
-    def full(path: Any, runs: Any, state: Any) -> None:
-        if int(state["step"]) > 0:
+    def full(path: Any, runs: Any, border: Any, identity: Any) -> None:
+        if border.step > 0:
             raise OSError(28, "No space left on device")
-        original(path, runs, state)
+        original(path, runs, border, identity)
 
     monkeypatch.setattr(run_file, "save", full)
     with pytest.warns(UserWarning, match="No space left"):
-        run = train(probe.net, probe, sm.SGD(0.1, 4), steps=64, metrics=("loss",), checkpoint=tmp_path / "run.npz")
+        run = train(probe.net, probe, sm.SGD(0.1, 4), steps=200, metrics=("loss",), checkpoint=tmp_path / "run.npz")
     assert run.loss[0, -1].notnull()
     assert list(tmp_path.iterdir()) == [tmp_path / "run.npz"]  # no half-written file is left
 

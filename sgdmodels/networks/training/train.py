@@ -16,11 +16,11 @@ from numpy.typing import ArrayLike
 from ...dataset import record_dataset
 from ...dynamics import Dynamics
 from ...errors import InvalidArgument
+from ...journey import Journey
 from ...metrics import Metric
 from ...simulate import Run
 from ..measurements import network_metrics
 from ..probe import Probe, parameters_of
-from .journey import Journey
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def train(
     keep_params: bool = False,
     checkpoint: str | Path | None = None,
     checkpoint_seconds: float = 60.0,
+    resume: str | Path | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Train `net` for `steps` steps of `dynamics` on the data of `probe` and record `metrics` every `record_every`
@@ -53,8 +54,8 @@ def train(
     batches and noise as `sgdmodels.simulate` does with that seed; the returned Dataset is the same, too: `diverged_at`,
     NaN from then on.
 
-    checkpoint: a file that holds the state every `checkpoint_seconds`, at the end and after Ctrl-C; if it is there, the
-    run goes on from it, to the same bits as an undisturbed one. A file of another run is an InvalidArgument.
+    checkpoint, checkpoint_seconds, resume: a file that holds the state, as in `sgdmodels.simulate`; the run goes on
+    from it to the same bits as an undisturbed one.
 
     >>> import torch
     >>> import sgdmodels as sm
@@ -87,16 +88,13 @@ def train(
     ]  # fmt: skip
     check_steps(runs)
     began = time.perf_counter()
-    journey = Journey(runs, checkpoint, checkpoint_seconds)
-    worker = Worker(*runs)
-    worker.memory = journey.warm
-    done, interrupted = runs[0].drive([worker], journey.step, journey.done, journey.at_border)
-    journey.finish()
+    journey = Journey(runs, checkpoint, checkpoint_seconds, resume)
+    done, interrupted = runs[0].travel(journey, [Worker(*runs)])
     taken = time.perf_counter() - began
     records = [record_dataset(run, done, interrupted, taken) for run in runs]
     if single:
         if len(runs[0].replicas) == 1 and runs[0].diverged_at[0] < 0:
-            into_network(net, journey.state["0/theta"][0])  # where the records end, also after Ctrl-C
+            into_network(net, runs[0].theta[0])  # where the records end, also after Ctrl-C
         return records[0]
     joined = xr.concat(
         [one.reset_coords(["step_size", "training_batch_size"]) for one in records], "dynamics", join="exact",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,15 @@ class Worker:
             kinds.setdefault(member.kind(), []).append(member)
         self.stacks = [Stack(probe.objective, same) for same in kinds.values()]
         self.memory: list[dict[str, Any]] = [{} for _ in runs]
+
+    @staticmethod
+    def identity(probe: Any) -> dict[str, Any]:
+        """What decides the numbers of a run on a network beyond what every loss says of itself."""
+        return {"accuracy": asdict(probe.accuracy)}
+
+    def memories(self) -> list[tuple[Run, slice, dict[str, Any]]]:
+        """What metrics keep from chunk to chunk, with the run and the rows whose it is."""
+        return [(run, slice(0, len(run.replicas)), kept) for run, kept in zip(self.runs, self.memory, strict=True)]
 
     def advance(self, start: int, end: int, records: slice) -> None:
         """Step all to `end`, then measure what was recorded on the way."""
