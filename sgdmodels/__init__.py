@@ -1,6 +1,7 @@
 """sgdmodels: mathematical models of SGD against SGD itself, at the Edge of Stochastic Stability."""
 
-from . import detectors, distances, dynamics, errors, models, recipes, theory
+from . import detectors, distances, dynamics, errors, models, recipes, specs, theory
+from .citations import citations
 from .compare import compare
 from .dynamics import (
     GD,
@@ -26,6 +27,7 @@ from .metrics import METRICS, Metric
 from .predictions import PREDICTIONS
 from .scorecard import ScoreCard, scorecard
 from .simulate import simulate
+from .sweeps import Grid, open_sweep, run_sweep
 from .version import __version__
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "CentralFlow",
     "EpochSDE",
     "GradientFlow",
+    "Grid",
     "HomogenizedSGD",
     "ImplicitRegularizationFlow",
     "LabelNoiseSGD",
@@ -51,6 +54,7 @@ __all__ = [
     "StochasticCentralFlow",
     "SymbolicModel",
     "__version__",
+    "citations",
     "compare",
     "detectors",
     "distances",
@@ -60,10 +64,13 @@ __all__ = [
     "fork",
     "measure",
     "models",
+    "open_sweep",
     "plot",
     "recipes",
+    "run_sweep",
     "scorecard",
     "simulate",
+    "specs",
     "symbolic",
     "testing",
     "theory",

@@ -10,10 +10,14 @@ APPEARS_AFTER = 0.5  # seconds: short runs stay quiet
 
 
 class Progress:
-    """How much is done so far; `enabled=None` means only when standard error is a terminal."""
+    """How much is done so far; `enabled=None` means only when standard error is a terminal.
 
-    def __init__(self, total: int, label: str, enabled: bool | None, unit: str = "steps") -> None:
+    done: what was done before, which says nothing of the rate.
+    """
+
+    def __init__(self, total: int, label: str, enabled: bool | None, unit: str = "steps", *, done: int = 0) -> None:
         self.total = total
+        self.before = done
         self.unit = unit
         self.label = label
         self.enabled = sys.stderr.isatty() if enabled is None else enabled
@@ -32,16 +36,20 @@ class Progress:
             if time.perf_counter() - self.started < APPEARS_AFTER:
                 return
             self._start()
-        self._bar.update(self._task, completed=done)
+        rate = (done - self.before) / max(time.perf_counter() - self.started, 1e-9)
+        self._bar.update(self._task, completed=done, rate=f"{rate:,.3g}/s" if rate < 1000 else f"{rate:,.0f}/s")
 
     def _start(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(self.unit))
-        self._bar = Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task(self.label, total=self.total)
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(self.unit),
+            TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn(),
+        )  # fmt: skip
+        self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task(self.label, total=self.total, completed=self.before, rate="")
         self._bar.start()
 
     def __exit__(self, *exception: object) -> None:

@@ -25,10 +25,19 @@ ALLOWED: dict[str, set[str] | None] = {
     "theory": {"errors", "arguments", "sampling", "batches"},
     "symbolic": {"errors", "arguments", "sampling", "kernels", "models", "theory"},
     "metrics": {"errors", "arguments", "kernels", "sampling", "models", "theory", "batches"},
-    "dataset": {"arguments", "metrics", "models", "version", "simulate"},  # simulate for types only
+    "specs": BASE | {"models", "dynamics", "metrics", "simulate"},  # simulate for types only
+    "dataset": {"arguments", "metrics", "models", "specs", "version", "simulate"},  # simulate for types only
     "measure": {"errors", "arguments", "sampling", "models", "metrics", "dataset"},
     "worker": {"arguments", "kernels", "dynamics", "metrics", "measure", "simulate"},  # simulate for types only
-    "simulate": BASE | {"kernels", "models", "dynamics", "metrics", "measure", "dataset", "worker"},
+    "capacity": {"errors", "kernels", "simulate"},  # here and in the next four simulate for types only
+    "run_file": {"errors", "kernels", "simulate"},
+    "run_identity": {"errors", "dataset", "run_file", "version", "simulate"},
+    "warm_starts": {"errors", "simulate"},
+    "journey": {"errors", "arguments", "run_file", "run_identity", "warm_starts", "simulate"},
+    "simulate": BASE
+    | {"kernels", "models", "dynamics", "metrics", "measure", "dataset", "worker", "capacity", "journey"},
+    "sweeps": BASE
+    | {"specs", "capacity", "dataset", "labels", "measure", "run_file", "models", "dynamics", "metrics", "simulate"},
     "recipes": {"arguments", "models"},
     "bootstrap": {"errors", "arguments"},
     "distances": {"errors", "arguments"},
@@ -40,6 +49,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "refine": {"dynamics"},
     "labels": {"errors", "dynamics"},
     "declarations": {"dynamics"},
+    "citations": BASE | {"declarations", "metrics", "predictions", "scorecard", "theory", "version"},
     "compare": BASE
     | {"checkpoints", "models", "dynamics", "metrics", "measure", "distances", "labels", "refine", "simulate"},
     "collect": {
@@ -60,13 +70,18 @@ ALLOWED: dict[str, set[str] | None] = {
     | {"report", "scorecard_figures"},  # which render a card when its methods are called
     "survey": {"dynamics", "recipes", "scorecard"},
     "report": {"version", "predictions", "judge", "scorecard", "scorecard_figures"},
-    "scorecard_figures": {"plot", "theory", "predictions", "scorecard"},  # scorecard for types only
+    "figure_style": set(),
+    "scorecard_figures": {"figure_style", "plot", "theory", "predictions", "scorecard"},  # scorecard for types only
+    "sweep_report": BASE
+    | {"models", "dynamics", "theory", "specs", "sweeps", "distances", "predictions", "judge", "report", "plot"}
+    | {"figure_style"},
     "plot": {"errors", "arguments"},
     "testing": BASE | {"kernels", "models", "dynamics", "metrics", "theory", "measure", "simulate", "batches"},
     "networks": BASE
-    | {"kernels", "batches", "models", "dynamics", "metrics", "theory", "measure", "dataset", "simulate"},
+    | {"kernels", "batches", "models", "dynamics", "metrics", "theory", "measure", "dataset", "simulate", "journey"},
     "demo": {"plot", "dynamics", "recipes", "simulate", "theory"},
-    "cli": {"demo", "version", "report", "scorecard", "survey", "symbolic"},
+    "cli": {"errors", "arguments", "version", "simulate", "specs", "sweeps", "sweep_report"}
+    | {"demo", "plot", "report", "scorecard", "survey", "symbolic"},
     "__main__": {"cli"},
     "__init__": None,
 }
