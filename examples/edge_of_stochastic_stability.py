@@ -1,6 +1,11 @@
-"""SGD at the Edge of Stochastic Stability, in one file: run, table, figure.
+"""
+SGD at the edge
+===============
 
-Run with `python examples/edge_of_stochastic_stability.py [figure.png]`; takes a few seconds after compilation.
+SGD at the Edge of Stochastic Stability, in one file: run, table, figure. Batch Sharpness is held near 2 / eta at every
+batch size; lambda_max is held lower the smaller the batch, where a closed form of the data says.
+
+Run with ``python examples/edge_of_stochastic_stability.py [figure.png]``; takes a few seconds after compilation.
 """
 
 import sys

@@ -1,8 +1,15 @@
-"""A loss that is not in the package, from a formula: a two-layer tanh network at the Edge of Stochastic Stability.
-
-Prints the gradient for the paper, trains with three batch sizes and draws sharpness times step_size / 2: the smaller
-the batch, the lower lambda_max is held, while Batch Sharpness stays near the edge.
 """
+A loss from a formula
+=====================
+
+A loss that is not in the package: a two-layer tanh network at the Edge of Stochastic Stability. Prints the gradient
+for the paper, trains with three batch sizes and draws sharpness times step_size / 2: the smaller the batch, the lower
+lambda_max is held, while Batch Sharpness stays near the edge.
+
+Run with ``python examples/loss_from_a_formula.py [figure.png]``.
+"""
+
+import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,4 +41,4 @@ for ax, title in zip(axes, ("Batch Sharpness", r"$\lambda_{\max}$"), strict=True
     ax.set(xlabel="SGD step", title=title)
 axes[0].set_ylabel(r"$\eta\,/\,2\;\times$ sharpness")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
-figure.savefig("loss_from_a_formula.png", dpi=150)
+figure.savefig(sys.argv[1] if len(sys.argv) > 1 else "loss_from_a_formula.png", dpi=150)

@@ -1,9 +1,15 @@
-"""Which models of SGD keep which predictions? A small score card on a loss of one's own, from Python.
-
-    python examples/score_card.py
-
-writes score_card.html and prints the card. `sgdmodels scorecard` does the same for recipes A, C and P and all models.
 """
+A score card of one's own
+=========================
+
+Which models of SGD keep which predictions? A small score card on a loss of one's own, from Python. ``sgdmodels
+scorecard`` does the same for recipes A, C and P and all models.
+
+Run with ``python examples/score_card.py [figure.png]``; prints the card and draws where each model settles.
+``card.to_html("score_card.html")`` writes the page.
+"""
+
+import sys
 
 import numpy as np
 
@@ -35,6 +41,6 @@ card = sm.scorecard(
     title="Progressively sharpening least squares",
 )
 print(card.to_markdown())
-card.to_html("score_card.html")
+card.plot().savefig(sys.argv[1] if len(sys.argv) > 1 else "score_card.png", dpi=150)
 levels = card.table.value.sel(prediction="MS2", batch_size=[4, 16])  # lambda_max over its closed form
 print(levels.to_pandas().round(3))

@@ -1,6 +1,10 @@
-"""Where does a real network settle? Digits with half of the labels random, two batch sizes and full-batch descent.
+"""
+A real network
+==============
 
-Run with `python examples/watch_a_network.py [figure.png]`; takes half a minute. Needs torch and scikit-learn.
+Where does a real network settle? Digits with half of the labels random, two batch sizes and full-batch descent.
+
+Run with ``python examples/watch_a_network.py [figure.png]``; takes half a minute. Needs torch and scikit-learn.
 """
 
 import sys

@@ -30,5 +30,5 @@ def test_examples_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     plt.close("all")
 
 
-def test_the_readme_has_eight_journeys() -> None:
-    assert len(SNIPPETS) == 8
+def test_the_readme_has_nine_journeys() -> None:
+    assert len(SNIPPETS) == 9

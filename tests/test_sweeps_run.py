@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -31,6 +32,25 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("undisturbed") / "store"
     sm.run_sweep(small_grid(**LONGER), place, progress=False)
     return place
+
+
+def children_of(process: int) -> list[int]:
+    """Its worker processes."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it may be gone by now
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == process and b"spawn_main" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
+def alive(process: int) -> bool:
+    """Whether there is such a process that still works."""
+    try:
+        return (Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def test_threads_and_processes_and_given_executors(tmp_path: Path, undisturbed: Path) -> None:
@@ -84,13 +104,8 @@ def test_a_process_killed_in_mid_sweep_is_replaced(tmp_path: Path, undisturbed: 
     def kill() -> None:
         while not list((tmp_path / "store").glob("cells/*.json")):
             time.sleep(0.01)
-        children = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=True
-        )
-        for child in children.stdout.split():
-            command = Path("/proc") / child / "cmdline"
-            if command.exists() and b"spawn_main" in command.read_bytes():
-                os.kill(int(child), signal.SIGKILL)
+        for child in children_of(os.getpid()):
+            os.kill(child, signal.SIGKILL)
 
     if not Path("/proc/self").exists():
         pytest.skip("finds its child processes in /proc")
@@ -157,6 +172,23 @@ def test_one_takes_over_what_another_was_killed_at(tmp_path: Path, undisturbed: 
     doomed.wait()
     assert survivor.wait() == 0
     assert contents(place) == contents(undisturbed)
+
+
+def test_worker_processes_end_with_the_process_that_was_killed(tmp_path: Path) -> None:
+    if not Path("/proc/self").exists():
+        pytest.skip("finds child processes in /proc")
+    place = tmp_path / "store"
+    process = sweeping(place, "processes")
+    while not list(place.glob("cells/*.json")):
+        time.sleep(0.01)
+    children = children_of(process.pid)
+    assert children
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while any(alive(child) for child in children):
+        assert time.monotonic() < deadline, "worker processes outlived the sweep"
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("executor", ["threads", "processes"])

@@ -274,6 +274,10 @@ def test_a_disk_that_refuses_stops_the_sweep_and_loses_nothing(
         with pytest.raises(StoreError, match=words):
             sm.run_sweep(grid, place, progress=False, workers=1)
     assert len(marked(place)) == 1
+    with monkeypatch.context() as patch:
+        failing(patch, number, after=0)
+        with pytest.raises(StoreError, match=words):  # also where others are still at work
+            sm.run_sweep(small_grid(steps=5000), tmp_path / "other", progress=False, workers=3)
     sm.run_sweep(grid, place, progress=False)
     assert contents(place) == contents(undisturbed)
     assert len(events(place, "finished")) == 2

@@ -8,7 +8,7 @@ then correlated as batches of one permutation are, by -b/(n-b). (Where b does no
 out, and the bridge is only pulled back by the share kappa of its mean with 2 kappa - kappa^2 = K b / n.) The term in
 brackets belongs to order 2. The bridge itself shifts the mean by :math:`-\tfrac\eta4 c_2\nabla\mathrm{tr}\Sigma`,
 Smith's noise term, up to a factor that is 1 for one substep and n/(n-b) in the limit of many, so that weak order 2 is
-reached with one substep only. Source: Li et al. 2022 ("epoched Brownian motion"); Smith et al. 2021.
+reached with one substep only. Source: Perko 2025 ("epoched Brownian motion"); Smith et al. 2021.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class EpochSDE(Dynamics):
             weak_order=2 if self.substeps == 1 else 1,
             preserves="covariance of a step and between steps of an epoch, to leading order",
             edge=r"\text{no closed form}", cost=f"m ({'3n G, n H' if second else 'n G'}, 2n normals)",
-            reference="Li et al. 2022; Smith et al. 2021",
+            reference="Perko 2025; Smith et al. 2021",
             relative_to='SGD(sampling="epoch")',
         )  # fmt: skip
 

@@ -88,7 +88,7 @@ def _model(model: Model, arrays: dict[str, FloatArray], field: Path) -> Node:
 def _metric(metric: Metric) -> Any:
     if metric in METRICS:
         return metric.name
-    module = getattr(metric.evaluate, "__module__", "")
+    module = getattr(metric.evaluate, "__module__", None) or ""
     if module.partition(".")[0] == ROOT:
         return metric.name
     names = [name for name, value in vars(sys.modules.get(module, object)).items() if value is metric]

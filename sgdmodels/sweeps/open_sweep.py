@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InvalidArgument, StoreError
+from .cell import AXES
 from .store import Store
 
 if TYPE_CHECKING:
@@ -32,16 +34,21 @@ def open_sweep(store: Any) -> xr.Dataset:
             f"{opened.path}: its arrays cannot be read ({problem}); put the folder back as run_sweep wrote it"
         ) from problem
     finished = _finished(opened)
-    whole = ("step_size", "batch_size", "dynamics", "seed"), finished, {"long_name": "whether the cell is whole"}
-    return arrays.assign(finished=whole).assign_attrs(
-        store=str(opened.path), cells_finished=len(opened.finished()), versions=str(opened.card["versions"])
+    whole = AXES, finished, {"long_name": "whether the cell is whole"}
+    names = "dynamics", np.array(list(opened.spec["dynamics"])), arrays.dynamics.attrs  # text of a fixed width
+    return (
+        arrays.assign(finished=whole)
+        .assign_coords(dynamics=names)
+        .assign_attrs(
+            store=str(opened.path), cells_finished=len(opened.finished()), versions=json.dumps(opened.card["versions"])
+        )
     )
 
 
 def _finished(store: Store) -> np.ndarray:
     """Which cells are whole, over the four axes."""
     spec = store.spec
-    shape = tuple(len(spec[name]) for name in ("step_size", "batch_size", "dynamics", "seed"))
+    shape = tuple(len(spec[name]) for name in AXES)
     found = np.zeros(shape, dtype=bool)
     for name in store.finished():
         row, size, kind, seed = name.split("-")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Mapping
@@ -144,7 +145,16 @@ def _begin_process(stop: Any) -> None:
     global _told_to_stop
     _told_to_stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: `stop` is for us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     threadpool_limits(1, "blas")
+
+
+def _end_with_parent() -> None:
+    """Workers of a killed process would wait for cells for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _compute_in_process(job: Mapping[str, Any], arrays: Mapping[str, FloatArray]) -> CellRecords:

@@ -94,8 +94,12 @@ class Sweep:
                 wait(members)
                 self.claims.release_all()
                 self.journal.close()
-        for member in members:
-            member.result()
+        ended = [problem for member in members if (problem := member.exception()) is not None]
+        for problem in ended:
+            if not isinstance(problem, Stopped):  # the others stopped because of this one
+                raise problem
+        if ended:
+            return True
         self._tell_failures(total)
         return False
 
