@@ -23,6 +23,7 @@ from .theory import edge_sharpness
 BATCH_SIZES = (2, 4, 8, 32, 100)
 SEEDS = (0, 1, 2, 3, 4)
 STEPS = 100_000
+SHOWN = ("batch_sharpness", "lambda_max", "predicted_lambda_max")
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,30 @@ class Demo:
     runs: dict[int, xr.Dataset]
     predictions: dict[int, np.ndarray]
 
-    def table(self) -> list[tuple[str, ...]]:
-        """Rows (b, eta BS / 2, eta lambda_max / 2, its prediction, diverged), mean +- standard deviation over seeds."""
+    def plateaus(self) -> list[dict[str, Any]]:
+        """Rows of numbers, one a batch size: means and standard deviations over the seeds that did not diverge."""
         rows = []
         for b, run in self.runs.items():
-            cells = [_spread(plot.plateau(run, metric)) for metric in ("batch_sharpness", "lambda_max")]
-            predicted = _spread(self.predictions[b][np.isnan(run.diverged_at.values)])
-            lost = f"{int(run.diverged_at.notnull().sum())} of {run.sizes['replica']}"
-            full = b == int(run.attrs["samples"])
-            rows.append((f"{b} (n)" if full else str(b), *cells, predicted, lost))
+            row: dict[str, Any] = {"batch_size": b, "full_batch": b == int(run.attrs["samples"])}
+            columns = {metric: plot.plateau(run, metric) for metric in ("batch_sharpness", "lambda_max")}
+            columns["predicted_lambda_max"] = self.predictions[b][np.isnan(run.diverged_at.values)]
+            for name, values in columns.items():
+                row[name] = float(values.mean()) if values.size else None
+                row[f"{name}_sd"] = float(values.std(ddof=1)) if values.size > 1 else None
+            row |= {"diverged": int(run.diverged_at.notnull().sum()), "seeds": run.sizes["replica"]}
+            rows.append(row)
         return rows
+
+    def table(self) -> list[tuple[str, ...]]:
+        """Rows (b, eta BS / 2, eta lambda_max / 2, its prediction, diverged), mean +- standard deviation over seeds."""
+        return [
+            (
+                f"{row['batch_size']} (n)" if row["full_batch"] else str(row["batch_size"]),
+                *(_spread(row[name], row[f"{name}_sd"]) for name in SHOWN),
+                f"{row['diverged']} of {row['seeds']}",
+            )
+            for row in self.plateaus()
+        ]
 
     def figure(self) -> Figure:
         """Batch Sharpness and lambda_max against steps, and their plateaus against batch size."""
@@ -90,7 +105,7 @@ def edge_of_stochastic_stability(
     yield Demo(runs, predictions)
 
 
-def _spread(values: np.ndarray) -> str:
-    if values.size == 0:
+def _spread(mean: float | None, deviation: float | None) -> str:
+    if mean is None:
         return "-"
-    return f"{values.mean():.3f}" + (f" +- {values.std(ddof=1):.3f}" if values.size > 1 else "")
+    return f"{mean:.3f}" + ("" if deviation is None else f" +- {deviation:.3f}")

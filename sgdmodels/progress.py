@@ -1,4 +1,4 @@
-"""A progress bar in a terminal, silence elsewhere."""
+"""A progress bar in a terminal, a plain line now and then in a log, silence where nobody asked."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import time
 from typing import Any
 
 APPEARS_AFTER = 0.5  # seconds: short runs stay quiet
+EVERY = 30.0  # seconds between lines in a log
 
 
 class Progress:
-    """How much is done so far; `enabled=None` means only when standard error is a terminal.
+    """How much is done so far, on standard error: a bar in a terminal, else a line every half a minute.
 
-    done: what was done before, which says nothing of the rate.
+    enabled=None: in a terminal only. done: what was done before, which says nothing of the rate.
     """
 
     def __init__(self, total: int, label: str, enabled: bool | None, unit: str = "steps", *, done: int = 0) -> None:
@@ -20,8 +21,10 @@ class Progress:
         self.before = done
         self.unit = unit
         self.label = label
-        self.enabled = sys.stderr.isatty() if enabled is None else enabled
+        self.terminal = sys.stderr.isatty()
+        self.enabled = self.terminal if enabled is None else enabled
         self.started = time.perf_counter()
+        self._spoken = self.started
         self._bar: Any = None
         self._task: Any = None
 
@@ -29,15 +32,34 @@ class Progress:
         return self
 
     def update(self, done: int) -> None:
-        """Say how many steps are done."""
+        """Say how much is done."""
         if not self.enabled:
             return
+        now = time.perf_counter()
+        rate = (done - self.before) / max(now - self.started, 1e-9)
+        if not self.terminal:
+            if now - self._spoken >= EVERY:
+                self._spoken = now
+                print(self.line(done, rate, now - self.started), file=sys.stderr, flush=True)
+            return
         if self._bar is None:
-            if time.perf_counter() - self.started < APPEARS_AFTER:
+            if now - self.started < APPEARS_AFTER:
                 return
             self._start()
-        rate = (done - self.before) / max(time.perf_counter() - self.started, 1e-9)
-        self._bar.update(self._task, completed=done, rate=f"{rate:,.3g}/s" if rate < 1000 else f"{rate:,.0f}/s")
+        self._bar.update(self._task, completed=done, rate=_rate(rate))
+
+    def line(self, done: int, rate: float, elapsed: float) -> str:
+        """How far, how fast, and how long to go.
+
+        >>> Progress(60, "sweep", True, "cells").line(15, 0.5, 30.0)[9:]
+        'sweep: 15 of 60 cells (25 %), 0.5/s, 0:00:30 elapsed, 0:01:30 left'
+        """
+        left = f", {_clock((self.total - done) / rate)} left" if rate > 0 else ""
+        share = 100 * done / max(1, self.total)
+        return (
+            f"{time.strftime('%H:%M:%S')} {self.label}: {done} of {self.total} {self.unit} ({share:.0f} %), "
+            f"{_rate(rate)}, {_clock(elapsed)} elapsed{left}"
+        )
 
     def _start(self) -> None:
         from rich.console import Console
@@ -55,3 +77,13 @@ class Progress:
     def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.3g}/s" if rate < 1000 else f"{rate:,.0f}/s"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

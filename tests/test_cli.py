@@ -6,11 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import sgdmodels
 from sgdmodels.cli import app
+from sgdmodels.symbolic.closed_form import Check
+
+from .command_line import run
 
 runner = CliRunner()
 
@@ -37,6 +41,28 @@ def test_version_and_help() -> None:
     assert "demo" in runner.invoke(app, ["--help"]).output
 
 
+def test_nearest_names_are_suggested() -> None:
+    result = runner.invoke(app, ["dmo"])
+    assert (result.exit_code, "demo" in result.output) == (2, True)
+    result = runner.invoke(app, ["demo", "--sedes", "3"])
+    assert (result.exit_code, "--seeds" in result.output) == (2, True)
+
+
+def test_demo_for_programs(tmp_path: Path) -> None:
+    """Without seeds that agree on it there is no deviation; the full batch is the last row."""
+    figure = tmp_path / "edge.pdf"
+    document = tmp_path / "demo.toml"
+    document.write_text('seeds = 3\nsteps = 1000\nbatch_sizes = [4, 100]\noutput = "edge.pdf"\n')
+    answer = run("demo", document, "--seeds", "1", "--json")
+    assert answer.code == 0
+    first, last = answer.data["plateaus"]
+    assert (first["batch_size"], first["full_batch"], first["seeds"]) == (4, False, 1)  # options win
+    assert (last["batch_size"], last["full_batch"], last["lambda_max_sd"]) == (100, True, None)
+    np.testing.assert_allclose(last["predicted_lambda_max"], 1.0)  # of the full batch: eta lambda_max = 2
+    assert answer.data["figure"] == str(figure)
+    assert figure.read_bytes().startswith(b"%PDF")
+
+
 def test_python_dash_m_works() -> None:
     done = subprocess.run([sys.executable, "-m", "sgdmodels", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == sgdmodels.__version__
@@ -59,6 +85,31 @@ def test_derive_lists_prints_and_checks() -> None:
     assert code == 0
     assert equations.count("% ") == 5
     assert r"\eta_{\max} = \frac{1}{" in equations
+
+
+def test_derive_for_programs(tmp_path: Path) -> None:
+    topics = run("derive", "--json").data["topics"]
+    assert "heavy_ball_edge" in topics["heavy_ball"]
+    (form,) = run("derive", "heavy_ball_edge", "--check", "--json").data["forms"]
+    assert form["text"].startswith(form["title"])
+    assert form["latex"].startswith(r"\eta_{\max} = ")
+    assert form["check"]["passed"] is True
+    assert 0 <= form["check"]["error"] < 1e-10
+    document = tmp_path / "own.toml"
+    document.write_text('predictor = "a*x"\nparameters = "a"\ndata = "x y"\n')
+    lines = run("derive", document, "--json").data["lines"]
+    assert "dl_i/da = (p[i] - y[i])*x[i]" in lines
+    assert run("derive", document, "--parameters", "b").code == 2  # a is then unknown: the option won
+    assert run("derive", "heavy_bal", "--json").code == 2
+
+
+def test_a_check_that_fails_is_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Check, "passed", False)
+    for more in ([], ["--json"]):
+        answer = run("derive", "heavy_ball_edge", "--check", *more)
+        assert answer.code == 1
+        assert answer.err == "heavy_ball_edge disagree with their independent routes\n"
+    assert answer.data["forms"][0]["check"]["passed"] is False
 
 
 def test_derive_takes_a_formula_and_runs_none_of_it(tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
 """SIGKILLs at random moments of a sweep over 60 cells: is the store the undisturbed one, bit for bit? Writes a table.
 
-    python validation/killed_sweeps.py [KILLS]        (default 200; about ten minutes)
+    python validation/killed_sweeps.py [KILLS]        (default 200; about half an hour)
 
-Each life of the sweep is a new process with two workers. Three storms: kills spread over one sweep, so that it just
-gets done; the same with two processes at work on the store at a time, of which one is killed; and kills that wait for
-a cell to be about to be written.
+Each life of the sweep is a new process with two workers. Three storms: kills spread over one sweep, so that it hardly
+gets done; the same with two processes at work on the store at a time, killed one after the other; and kills that wait
+for a cell to be about to be written.
 """
 
 from __future__ import annotations
@@ -74,14 +74,14 @@ def wait_for(process: subprocess.Popen[bytes], store: Path, event: str, known: i
 def storm(name: str, store: Path, kills: int, seconds: float, rng: np.random.Generator) -> Storm:
     """Kill until it was done often enough; then let the sweep end. seconds: that a cell takes."""
     result, cells = Storm(name), len(grid())
-    companion = life(store) if name == "two processes" else None
     while result.kills < kills:
         left = cells - len(list(store.glob("cells/*.json")))
         if left == 0:
             break
         before = Counter(e["event"] for e in journal.entries(store)) if store.exists() else Counter()
+        companion = life(store) if name == "two processes" else None
         process = life(store)
-        result.lives += 1
+        result.lives += 1 + (companion is not None)
         if name == "while writing":
             target = next(iter(sorted(store.glob("arrays.zarr/loss"))), None)
             names = set(os.listdir(target)) if target else set()
@@ -94,13 +94,12 @@ def storm(name: str, store: Path, kills: int, seconds: float, rng: np.random.Gen
         else:
             wait_for(process, store, "started", before["started"])
             share = left / (kills - result.kills) / WORKERS  # cells that a worker may finish before the kill
-            time.sleep(rng.uniform(0, seconds * (2 * min(share, 3.0) + 0.4)))
-        process.kill()
-        result.kills += process.wait() < 0
-    if companion is not None:
-        companion.kill()
-        result.kills += companion.wait() < 0
-        result.lives += 1
+            time.sleep(rng.uniform(0, seconds * (1.6 * min(share, 3.0) + 0.4)))
+        for doomed in (process, companion):
+            if doomed is not None:
+                doomed.kill()
+                result.kills += doomed.wait() < 0
+                time.sleep(rng.uniform(0, 0.1))
     assert life(store).wait() == 0
     result.lives += 1
     events = list(journal.entries(store))

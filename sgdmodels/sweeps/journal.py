@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -42,10 +43,9 @@ class Journal:
 
 
 def entries(store: Path) -> Iterator[dict[str, Any]]:
-    """All lines of all processes; the last one of a process that was killed may be missing."""
-    for file in sorted((store / "journal").glob("*.jsonl")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
+    """All lines of all processes, with their `host` and `pid`; the last one of a killed process may be missing."""
+    for file in sorted((store / "journal").glob("*-*-*.jsonl")):
+        host, pid, _ = file.stem.rsplit("-", 2)
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                yield {**json.loads(line), "host": host, "pid": int(pid)}

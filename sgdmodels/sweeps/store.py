@@ -57,7 +57,7 @@ class Store:
         """The store of `grid` at `path`, made if it is not there; another grid's is a StoreConflict."""
         place = Path(path)
         if not (place / CARD).exists():
-            _check_place(place)
+            check_place(place)
             with reported(place), Claims(place).alone():
                 if not (place / CARD).exists():
                     _begin(place, grid)
@@ -68,7 +68,7 @@ class Store:
                 f"{place} holds another sweep ({where}); give this one another store, or remove that one"
             )
         began, now = store.card["versions"]["sgdmodels"], versions()["sgdmodels"]
-        if began != now:
+        if began.split(".")[:2] != now.split(".")[:2]:  # patch versions change no number
             raise StoreConflict(
                 f"{place} was begun by sgdmodels {began}, and this is {now}, which may give other digits; go on with "
                 f"sgdmodels {began}, or choose another store"
@@ -219,7 +219,7 @@ def reported(place: Path) -> Iterator[None]:
         raise StoreError(f"{place}: {words} ({problem.strerror or problem}); {advice}; {kept}") from problem
 
 
-def _check_place(place: Path) -> None:
+def check_place(place: Path) -> None:
     """A store needs a folder of its own."""
     if place.exists() and not place.is_dir():
         raise StoreConflict(f"{place} is a file; a sweep needs a folder of its own, so choose another store")
