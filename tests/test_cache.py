@@ -94,3 +94,21 @@ class Mine(sm.models.LeastSquares):
 print(float(sm.measure(Mine([[1.0]], [1.0]), [0.0], metrics=("loss",)).loss))
 """
     assert python(code, PACKAGE.parent, tmp_path) == ["42.0"]
+
+
+BITS = """
+import hashlib
+import sgdmodels as sm
+recipe = sm.recipes.gated_quadratic(0)
+metrics = [metric.name for metric in sm.METRICS if metric.name not in ("mean_square_sharpness", "minibatch_lambda_max")]
+for dynamics in (sm.SGD(0.4, 2), sm.NoisyGD(0.4, 2, "isotropic")):
+    run = sm.simulate(recipe.model, dynamics, 2000, recipe.init, replicas=2, metrics=metrics)
+    print(*(hashlib.sha256(run[name].values.tobytes()).hexdigest() for name in metrics))
+"""
+
+
+def test_the_process_that_compiles_a_kernel_gets_the_bits_of_those_that_load_it(tmp_path: Path) -> None:
+    """Resumed runs and sweeps of several processes rest on it."""
+    first = python(BITS, PACKAGE.parent, tmp_path / "cache")
+    assert len(first) == 16
+    assert python(BITS, PACKAGE.parent, tmp_path / "cache") == first

@@ -53,8 +53,12 @@ def inline(function: Callable[..., Any]) -> Any:
 
 @functools.cache
 def outlined(device: Any) -> Any:
-    """The same device function compiled once and called, for kernels in which inlining would only cost compile time."""
-    return compiler(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(device.py_func)
+    """The same device function typed and lowered once, for kernels in which inlining numba IR would cost compile time.
+
+    LLVM inlines it all the same: a call would run the function's own module in the process that compiled it, and the
+    copy in the kernel's module in those that load the kernel from disk, which are optimised, and round, differently.
+    """
+    return compiler(no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True, **OPTIONS)(device.py_func)
 
 
 @functools.cache
