@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SYMBOLS = {HOLDS: "✓", FAILS: "✗", INCONCLUSIVE: "?", NOT_APPLICABLE: "-", NOT_ENTERED: "∅", DIVERGED: "∞", "": ""}
 SIGNS = {AGREES: "=", DIFFERS: "≠", UNCLEAR: "~", "": ""}
+STYLESHEET = resources.files(__package__).joinpath("report.css")  # of all pages with score cards
 LEGEND = (
     "verdict for that dynamics: ✓ holds, ✗ fails, ? inconclusive, - not applicable, ∅ EoSS never entered, ∞ diverged; "
     "agreement with the reference: = agrees, ≠ differs, ~ unclear"
@@ -38,9 +39,13 @@ def number(value: float) -> str:
 
 def cell(card: ScoreCard, prediction: str, dynamics: str, batch_size: int) -> dict[str, str]:
     """Everything a cell shows."""
-    entry = card.table.sel(prediction=prediction, dynamics=dynamics, batch_size=batch_size)
-    value, low, high = (float(entry[name]) for name in ("value", "low", "high"))
-    verdict, agreement = str(entry.verdict.values), str(entry.agreement.values)
+    found = card.table.sel(prediction=prediction, dynamics=dynamics, batch_size=batch_size)
+    value, low, high = (float(found[name]) for name in ("value", "low", "high"))
+    return entry(value, low, high, *(str(found[name].values) for name in ("verdict", "agreement", "reason")))
+
+
+def entry(value: float, low: float, high: float, verdict: str, agreement: str, reason: str) -> dict[str, str]:
+    """A finding in words and signs."""
     return {
         "value": number(value),
         "interval": "" if np.isnan(value) else f"[{number(low)}, {number(high)}]",
@@ -48,7 +53,7 @@ def cell(card: ScoreCard, prediction: str, dynamics: str, batch_size: int) -> di
         "symbol": SYMBOLS[verdict],
         "agreement": agreement,
         "sign": SIGNS[agreement],
-        "reason": str(entry.reason.values),
+        "reason": reason,
     }
 
 
@@ -142,7 +147,11 @@ def write_html(path: Any, cards: Sequence[ScoreCard]) -> None:
     template = resources.files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = environment.from_string(template).render(
-        cards=[_page(card) for card in cards], legend=LEGEND, version=__version__, predictions=_statements(cards)
+        cards=[_page(card) for card in cards],
+        legend=LEGEND,
+        version=__version__,
+        predictions=_statements(cards),
+        style=STYLESHEET.read_text(encoding="utf-8"),
     )
     Path(path).write_text(page, encoding="utf-8")
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from .figure_style import STYLE, looks
 from .plot import EDGE
 from .predictions import Evidence, NoAnswer
 from .theory import batch_sharpness_factor, edge_sharpness
@@ -17,24 +18,8 @@ from .theory import batch_sharpness_factor, edge_sharpness
 if TYPE_CHECKING:
     from .scorecard import ScoreCard
 
-STYLE: Any = {
-    "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 8, "legend.fontsize": 7,
-    "legend.frameon": False,
-}  # fmt: skip
-MARKERS = "osD^v<>phX*P"
 METRICS = {"batch_sharpness": r"Batch Sharpness $\times\,\eta/2$", "lambda_max": r"$\lambda_{\max}\,\eta/2$"}
 TOP = 2.5  # sharpness beyond this share of the edge is cut off, and said so
-
-
-def looks(card: ScoreCard) -> dict[str, dict[str, Any]]:
-    """A colour and a marker for each dynamics; the reference is black."""
-    names = list(card.evidence)
-    colors = plt.colormaps["tab20"](np.arange(20))
-    order = [*range(0, 20, 2), *range(1, 20, 2)]
-    styles = {names[0]: {"color": "black", "marker": "o"}}
-    for k, name in enumerate(names[1:]):
-        styles[name] = {"color": colors[order[k % 20]], "marker": MARKERS[(k + 1) % len(MARKERS)]}
-    return styles
 
 
 def trajectories(card: ScoreCard) -> Figure:
@@ -45,7 +30,7 @@ def trajectories(card: ScoreCard) -> Figure:
             len(sizes), 2, figsize=(8.6, 1.9 * len(sizes) + 0.9), sharex=True, sharey=True, squeeze=False,
             layout="constrained",
         )  # fmt: skip
-        styles = looks(card)
+        styles = looks(list(card.evidence))
         for row, b in zip(grid, sizes, strict=True):
             for ax, (metric, title) in zip(row, METRICS.items(), strict=True):
                 for name in reversed(list(card.evidence)):
@@ -55,6 +40,7 @@ def trajectories(card: ScoreCard) -> Figure:
                         ax.plot(
                             *path,
                             color=styles[name]["color"],
+                            linestyle=styles[name]["linestyle"],
                             linewidth=1.6 if first else 0.9,
                             zorder=3 if first else 2,
                         )
@@ -67,7 +53,14 @@ def trajectories(card: ScoreCard) -> Figure:
         for ax in grid[-1]:
             ax.set_xlabel(r"step / $10^3$")
         handles = [
-            Line2D([], [], color=s["color"], linewidth=1.6 if n == card.reference else 0.9, label=n)
+            Line2D(
+                [],
+                [],
+                color=s["color"],
+                linestyle=s["linestyle"],
+                linewidth=1.6 if n == card.reference else 0.9,
+                label=n,
+            )
             for n, s in styles.items()
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
@@ -158,7 +151,7 @@ def plateaus(card: ScoreCard) -> Figure:
 def draw_plateaus(card: ScoreCard, axes: Any) -> None:
     """lambda_max in the second of two axes, Batch Sharpness in the first."""
     sizes = np.array(card.experiment.batch_sizes)
-    styles = looks(card)
+    styles = looks(list(card.evidence))
     shift = np.linspace(-0.3, 0.3, len(styles))
     for ax, (metric, title) in zip(axes, METRICS.items(), strict=True):
         closed_form(card, ax, metric)
@@ -167,7 +160,7 @@ def draw_plateaus(card: ScoreCard, axes: Any) -> None:
             error = np.abs(values[:, 1:].T - values[:, 0])
             reference = name == card.reference
             ax.errorbar(
-                sizes * 2.0**offset, values[:, 0], error, linestyle="-", linewidth=1.2 if reference else 0.4,
+                sizes * 2.0**offset, values[:, 0], error, linewidth=1.2 if reference else 0.4,
                 markersize=6 if reference else 4, capsize=1.5, elinewidth=0.8, label=name,
                 markerfacecolor=style["color"] if reference else "white", zorder=4 if reference else 3, **style,
             )  # fmt: skip
