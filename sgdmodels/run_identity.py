@@ -28,7 +28,7 @@ def identity(runs: Sequence[Run]) -> dict[str, Any]:
         {
             "dynamics": run.dynamics.describe(), "seed": run.seed, "replicas": run.replicas.tolist(),
             "init": run.init_sha256, "record_every": run.record_every, "batch_sizes": list(run.batch_sizes),
-            "metrics": [metric.name for metric in run.metrics], "sampling": run.sampling,
+            "metrics": [[metric.name, _origin(metric.evaluate)] for metric in run.metrics], "sampling": run.sampling,
             "keep_params": run.keep_params, "first_step": run.first_step, "steps": run.steps,
         }
         for run in runs
@@ -42,6 +42,11 @@ def identity(runs: Sequence[Run]) -> dict[str, Any]:
     }  # fmt: skip
     plain: dict[str, Any] = json.loads(json.dumps(whole))
     return plain
+
+
+def _origin(function: Any) -> str:
+    """Where a function comes from: two metrics of one name may be two metrics."""
+    return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
 
 
 def check_same(path: Path, stored: dict[str, Any], wanted: dict[str, Any], *, any_length: bool) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import sgdmodels as sm
-from sgdmodels.sweeps import grid_of
+from sgdmodels.sweeps import Cell, grid_of
+from sgdmodels.sweeps.cell import loss_and_start
 
 from .sweep_cases import constant_grid, small_grid
 
@@ -78,6 +80,11 @@ def test_the_identity_tells_grids_apart_and_nothing_else() -> None:
         ({"replicas": 0}, "replicas must be"),
         ({"record_every": 0}, "record_every must be"),
         ({"metrics": ["los"]}, "did you mean 'loss'"),
+        ({"metrics": None}, "metrics must be names"),
+        ({"metrics": [replace(sm.METRICS[0], name="../escaped")]}, "cannot be stored"),
+        ({"metrics": [replace(sm.METRICS[0], name="dynamics")]}, "cannot be stored"),
+        ({"step_size": [0.1, [0.2]]}, "step_size must be a number"),
+        ({"replicas": 10**9}, "replicas must be in 1"),
         ({"dynamics": []}, "at least one"),
         ({"dynamics": [sm.SGD(0.1, 2), sm.SGD(0.2, 2)]}, "distinct names"),
         ({"dynamics": ["SGD"]}, "must be such as sm.SGD"),
@@ -90,6 +97,26 @@ def test_the_identity_tells_grids_apart_and_nothing_else() -> None:
 def test_errors_come_before_any_work(changed: dict[str, object], words: str, no_runs: None) -> None:
     with pytest.raises(sm.errors.InvalidArgument, match=words):
         small_grid(**changed)
+
+
+def test_many_cells_are_checked_axis_by_axis() -> None:
+    grid = small_grid(step_size=np.linspace(0.1, 0.4, 1000), batch_size=range(1, 101), seed=range(100), steps=64)
+    assert len(grid) == 1000 * 100 * 100 + 1000 * 100  # a plan of each would take minutes
+
+
+def noisy(seed: int = 0, scale: float = 1.0) -> sm.recipes.Recipe:
+    """A recipe whose seed has a default."""
+    return sm.recipes.gated_quadratic(seed, samples=20, features=3, step_size=scale)
+
+
+def test_a_recipe_is_called_with_the_seed_of_every_cell_unless_it_is_fixed() -> None:
+    free, fixed = (
+        small_grid(model=noisy, trusted="tests"),
+        small_grid(model=functools.partial(noisy, seed=0), trusted=["tests"]),
+    )
+    for grid, differ in ((free, True), (fixed, False)):
+        one, other = (loss_and_start(grid.job(Cell(0, 0, 0, seed)), grid.arrays)[0] for seed in (0, 1))
+        assert bool((one.data[0] != other.data[0]).any()) == differ
 
 
 def test_an_init_that_does_not_fit_is_refused() -> None:
@@ -138,6 +165,8 @@ def test_a_document_is_the_grid_it_says(tmp_path: Path) -> None:
         ("geomspace", "logspace", "line 2, step_size: "),
         ("[2, 8]", "[2, 800]", "line 3, batch_size: "),
         ("steps = 200", "steps = 1e3", "line 5, steps: "),
+        ("seed = [0, 1]", "seed = []", "line 4, seed: "),
+        ("0.4, 3]}", "0.4, 1000000000000]}", "line 2, step_size: "),
         ('use = "SGD"', 'use = "SGDD"', "did you mean 'SGD'?"),
         ('use = "SGD"', 'use = "SGD"\nbatch_size = 3', "line 13, dynamics.SGD.batch_size: the grid varies it"),
         ('use = "SGD"', 'use = "SGD"\nmomentun = 0.9', "line 13, dynamics.SGD.momentun: unknown key; did you mean"),

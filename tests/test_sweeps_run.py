@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -138,15 +139,23 @@ def test_kills_at_random_moments(tmp_path: Path, undisturbed: Path) -> None:
     """The short form of validation/killed_sweeps.py."""
     rng = np.random.default_rng(0)
     place, kills = tmp_path / "store", 0
+    halfway = set()
     while kills < 6:
+        event = ("started", "finished")[kills % 2]
+        known = len(events(place, event))
         process = sweeping(place)
-        while process.poll() is None and not (place / "journal").exists():
+        while process.poll() is None and len(events(place, event)) == known:
             time.sleep(0.005)
-        time.sleep(rng.uniform(0, 0.3))
+        time.sleep(rng.uniform(0, 0.2))
         process.kill()
         kills += process.wait() == -signal.SIGKILL
         if process.returncode == 0:
             break
+        halfway.add(len(marked(place)))
+    assert kills >= 3
+    assert halfway - {0, len(small_grid(**LONGER))}, (
+        "no kill came upon cells that were finished, and others that were not"
+    )
     assert sweeping(place).wait() == 0
     assert contents(place) == contents(undisturbed)
     # one cell is in work at a time, so every kill costs one at most
@@ -236,6 +245,59 @@ def test_failed_cells_are_named_and_all_others_kept(tmp_path: Path) -> None:
     assert len(events(tmp_path / "store", "finished")) == 8 - bad
 
 
+class Clumsy(Exception):
+    """Pickles, and cannot be made again from what it was pickled to."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__("clumsy")
+
+
+class Deadly(sm.models.LeastSquares):
+    """Raises in one cell, and kills its process in another."""
+
+    def check_point(self, theta: Any) -> None:
+        super().check_point(theta)
+        if threading.current_thread() is not threading.main_thread():
+            return
+        seed = [s for s in range(5) if np.allclose(theta, 0.1 * np.random.default_rng(s).standard_normal(3))]
+        if seed == [3] and "spawn_main" in Path("/proc/self/cmdline").read_text():
+            os._exit(3)
+        if seed == [4] and "spawn_main" in Path("/proc/self/cmdline").read_text():
+            raise Clumsy(1, 2)
+
+
+def test_a_deadly_cell_and_a_clumsy_exception_harm_no_other(tmp_path: Path) -> None:
+    if not Path("/proc/self").exists():
+        pytest.skip("knows worker processes by /proc")
+    package = __name__.partition(".")[0]
+    grid = sm.Grid(
+        Deadly(np.eye(3), np.ones(3)), sm.SGD(0.1, 1), step_size=0.1, batch_size=1, seed=range(5), steps=100,
+        trusted=[package],
+    )  # fmt: skip
+    with pytest.raises(SweepFailed, match="2 of 5 cells failed") as caught:
+        sm.run_sweep(grid, tmp_path / "store", "processes", progress=False, workers=2)
+    assert "seed 3: a worker process died in each of 3 tries" in str(caught.value)
+    assert "seed 4: Clumsy: clumsy" in str(caught.value)
+    assert marked(tmp_path / "store") == ["0-0-0-0", "0-0-0-1", "0-0-0-2"]
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sgdmodels as sm\n"
+        "from tests.sweep_cases import small_grid\n"
+        "sm.run_sweep(small_grid(), 'store', 'processes', progress=False)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run(
+        [sys.executable, str(program)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("sgdmodels.errors.InvalidArgument: worker processes cannot start")
+    assert "if __name__ == '__main__'" in done.stderr
+
+
 def test_an_executor_that_is_shut_down(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as executor:
         pass
@@ -281,17 +343,18 @@ def test_few_cells_are_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.M
     assert 1 <= most[0] <= 4
 
 
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
 def test_without_file_locks_cells_may_be_computed_twice_to_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    import filelock
+    fcntl = pytest.importorskip("fcntl")
 
     def none(*arguments: object) -> None:
-        raise NotImplementedError
+        raise OSError(number, os.strerror(number))
 
     grid = small_grid()
     sm.run_sweep(grid, tmp_path / "with", progress=False)
-    monkeypatch.setattr(filelock.FileLock, "acquire", none)
+    monkeypatch.setattr(fcntl, "flock", none)
     with pytest.warns(UserWarning, match="has no locks"):
         sm.run_sweep(grid, tmp_path / "without", progress=False)
     assert contents(tmp_path / "with") == contents(tmp_path / "without")

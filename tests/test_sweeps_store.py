@@ -109,6 +109,7 @@ def test_a_crash_at_any_file_operation_loses_nothing_finished(in_memory: Path, u
         shutil.rmtree(place)
         moments += 1
     assert moments > 60  # four moments a file: about 20 files of the group, 5 of each cell
+    assert not list(undisturbed.rglob("*.part"))
 
 
 def test_the_group_is_what_zarr_and_xarray_read_without_us(undisturbed: Path) -> None:
@@ -206,6 +207,87 @@ def test_another_grid_on_the_same_store_is_a_conflict(undisturbed: Path) -> None
     assert contents(undisturbed) == before
 
 
+def test_the_order_of_dynamics_is_part_of_a_grid(tmp_path: Path) -> None:
+    one, other = {"SGD": sm.SGD(0.4, 8), "GD": sm.GD(0.4)}, {"GD": sm.GD(0.4), "SGD": sm.SGD(0.4, 8)}
+    sm.run_sweep(small_grid(dynamics=one), tmp_path / "store", progress=False)
+    with pytest.raises(StoreConflict, match=r"dynamics_order\[0\] is 'SGD', here 'GD'"):
+        sm.run_sweep(small_grid(dynamics=other), tmp_path / "store", progress=False)
+
+
+def test_a_store_whose_card_is_lost_is_not_taken_over(undisturbed: Path, tmp_path: Path) -> None:
+    place = tmp_path / "store"
+    shutil.copytree(undisturbed, place)
+    (place / "sweep.json").unlink()
+    for grid in (small_grid(**GRID), small_grid(**(GRID | {"step_size": 0.3}))):
+        with pytest.raises(StoreConflict, match=r"whose sweep\.json is gone"):
+            sm.run_sweep(grid, place, progress=False)
+
+
+def test_cells_of_another_sweep_are_not_read(undisturbed: Path, tmp_path: Path) -> None:
+    grid = small_grid(**(GRID | {"step_size": 0.3}))
+    sm.run_sweep(grid, tmp_path / "other", progress=False)
+    sm.run_sweep(grid, tmp_path / "wanted", progress=False)
+    for folder in ("cells", "arrays.zarr/loss"):
+        for file in (undisturbed / folder).iterdir():
+            shutil.copy(file, tmp_path / "other" / folder / file.name)
+    with pytest.raises(StoreError, match="belongs to another sweep"):
+        sm.open_sweep(tmp_path / "other").loss.load()
+    sm.run_sweep(grid, tmp_path / "other", progress=False, repair=True)
+    assert contents(tmp_path / "other") == contents(tmp_path / "wanted")
+
+
+def test_a_store_that_goes_away_is_not_read_as_nan(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(undisturbed, tmp_path / "store")
+    monkeypatch.chdir(tmp_path)
+    swept = sm.open_sweep("store")
+    monkeypatch.chdir("/")
+    assert np.isfinite(swept.loss.values).all()
+    again = sm.open_sweep(tmp_path / "store")
+    shutil.rmtree(tmp_path / "store")
+    with pytest.raises(StoreError, match="was removed since"):
+        again.lambda_max.load()
+
+
+def test_a_store_that_is_removed_during_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, place = Store.write, tmp_path / "store"
+
+    def removing(*arguments: Any) -> None:
+        shutil.rmtree(place)
+        write(*arguments)
+
+    monkeypatch.setattr(Store, "write", removing)
+    with pytest.raises(StoreError, match="was removed while the sweep was running"):
+        sm.run_sweep(small_grid(**GRID), place, progress=False, workers=1)
+    assert not place.exists()
+
+
+def test_damaged_axes_and_metadata_give_no_wrong_numbers(undisturbed: Path, tmp_path: Path) -> None:
+    place, grid = tmp_path / "store", small_grid(**GRID)
+    shutil.copytree(undisturbed, place)
+    (place / "arrays.zarr" / "batch_size" / "c" / "0").unlink()
+    assert sm.open_sweep(place).batch_size.values.tolist() == [2, 8]
+    (place / "arrays.zarr" / "loss" / "zarr.json").unlink()
+    with pytest.raises(StoreError, match=r"loss.zarr\.json is missing or damaged"):
+        sm.open_sweep(place)
+    sm.run_sweep(grid, place, progress=False, repair=True)
+    assert contents(place) == contents(undisturbed)
+
+
+def test_code_that_changed_behind_a_grid_is_noticed(undisturbed: Path, tmp_path: Path) -> None:
+    place, grid = tmp_path / "store", small_grid(**GRID)
+    shutil.copytree(undisturbed, place)
+    assert grid.loss_at_start is not None
+    card_with(place, loss_at_start=grid.loss_at_start * 1.01)
+    with pytest.raises(StoreConflict, match="the code behind this grid has changed"):
+        sm.run_sweep(grid, place, progress=False)
+    versions = json.loads((place / "sweep.json").read_bytes())["versions"]
+    card_with(place, loss_at_start=grid.loss_at_start, versions=versions | {"numba": "0.50"})
+    with pytest.warns(UserWarning, match=r"begun with numba 0\.50, now .*last digits of new cells may differ"):
+        sm.run_sweep(grid, place, progress=False)
+
+
 def card_with(place: Path, **changed: object) -> None:
     card = json.loads((place / "sweep.json").read_bytes())
     (place / "sweep.json").write_text(json.dumps(card | changed))
@@ -261,8 +343,8 @@ def failing(monkeypatch: pytest.MonkeyPatch, number: int, after: int) -> None:
     ("number", "words"),
     [
         (errno.ENOSPC, "the disk is full.*free some space; finished cells are kept"),
-        (errno.EROFS, "it may not be written"),
-        (errno.EIO, "it could not be written"),
+        (errno.EROFS, "it may not be used"),
+        (errno.EIO, "it could not be used"),
     ],
 )
 def test_a_disk_that_refuses_stops_the_sweep_and_loses_nothing(
@@ -287,7 +369,7 @@ def test_a_disk_that_refuses_stops_the_sweep_and_loses_nothing(
 def test_a_folder_without_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(StoreError, match="may not be written"):
+        with pytest.raises(StoreError, match="may not be used"):
             sm.run_sweep(small_grid(**GRID), tmp_path / "store", progress=False)
     finally:
         tmp_path.chmod(0o700)

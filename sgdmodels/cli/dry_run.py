@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..sweeps.store import CARD, Store, check_place
+from ..sweeps.card import CARD, check_place
+from ..sweeps.store import Store
 from .outputs import console
 
 if TYPE_CHECKING:

@@ -97,6 +97,6 @@ def _words(name: str, axes: dict[str, Any]) -> dict[str, Any]:
     return {
         "step_size": axes["step_size"][int(row)],
         "batch_size": None if size == "all" else axes["batch_size"][int(size)],
-        "dynamics": list(axes["dynamics"])[int(kind)],
+        "dynamics": axes["dynamics_order"][int(kind)],
         "seed": axes["seed"][int(seed)],
     }

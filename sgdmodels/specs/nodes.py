@@ -89,10 +89,8 @@ def _metric(metric: Metric) -> Any:
     if metric in METRICS:
         return metric.name
     module = getattr(metric.evaluate, "__module__", None) or ""
-    if module.partition(".")[0] == ROOT:
-        return metric.name
     names = [name for name, value in vars(sys.modules.get(module, object)).items() if value is metric]
-    if not names or module == "__main__" or names[0].startswith("_"):
+    if not names or module == "__main__" or names[0].startswith("_") or module.partition(".")[0] == ROOT:
         raise SpecError(
             f"metric {metric.name!r} is not found by other processes; make it at the top level of the module that "
             "defines its function"
@@ -111,7 +109,9 @@ def _function(given: Callable[..., Any], arrays: dict[str, FloatArray], field: P
     parameters = inspect.signature(function).parameters
     if not is_recipe(function) or "seed" not in parameters:
         raise SpecError(f"{path} must be a recipe: a function with an argument 'seed'", field)
-    fixed: dict[str, Any] = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
+    fixed: dict[str, Any] = {  # the seed is fixed by functools.partial only
+        n: p.default for n, p in parameters.items() if p.default is not p.empty and n != "seed"
+    }
     if isinstance(given, functools.partial):
         try:
             fixed |= inspect.signature(function).bind_partial(*given.args, **given.keywords).arguments

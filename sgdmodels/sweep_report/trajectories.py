@@ -101,7 +101,7 @@ class Trajectories:
         known = [(k, any(key[1:] == (step, size, kind) for key in self.paths)) for k, kind in enumerate(self.order)]
         lost = sum(bool(whole[k]) and not drawn for k, drawn in known)
         missing = int((~whole).sum())
-        words = [f"{lost} of {len(known)} diverged"] * bool(lost)
+        words = [f"{lost} of {len(known)} models diverged"] * bool(lost)
         words += [f"{missing} of {len(known)} not computed"] * bool(missing)
         if words:
             ax.set_title(", ".join(words), loc="right", fontsize=6.5, pad=2)

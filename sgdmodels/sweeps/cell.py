@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import platform
 import socket
 import time
 from collections.abc import Mapping
@@ -79,18 +78,6 @@ def compute(job: Mapping[str, Any], arrays: Mapping[str, FloatArray], stop: Any 
     named = {name: labels(run.metrics, name) for name in run.results}
     named["diverged_at"] = {"long_name": about, "units": "step"}
     return CellRecords(variables, named, time.perf_counter() - started, f"{socket.gethostname()}:{os.getpid()}")
-
-
-def versions() -> dict[str, str]:
-    """What decides the bits of a run besides its spec."""
-    import numba
-
-    from ..version import __version__
-
-    return {
-        "sgdmodels": __version__, "numpy": np.__version__, "numba": numba.__version__,
-        "python": platform.python_version(), "machine": platform.machine(),
-    }  # fmt: skip
 
 
 def loss_and_start(job: Mapping[str, Any], arrays: Mapping[str, FloatArray]) -> tuple[Model, FloatArray]:

@@ -9,7 +9,8 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
 from ..errors import StoreError
-from .store import ARRAYS, Store
+from .card import ARRAYS
+from .store import Store
 
 KEPT = 4096  # cells whose checksums are in memory at a time
 
@@ -23,6 +24,7 @@ class CheckedArrays(LocalStore):
     def __init__(self, sweep: Store) -> None:
         super().__init__(sweep.path / ARRAYS, read_only=True)
         self._sweep = sweep
+        self._whole = sweep.finished()
         self._sums: dict[str, dict[str, str]] = {}
 
     async def get(
@@ -43,10 +45,12 @@ class CheckedArrays(LocalStore):
     def _checksums(self, cell: str) -> dict[str, str] | None:
         """Checksums of a cell, kept for its next chunk once it is whole."""
         if cell not in self._sums:
-            sums = self._sweep.marker(cell)
-            if sums is None:
+            marker = self._sweep.marker(cell)
+            if marker is None and cell in self._whole:
+                raise StoreError(f"{self._sweep.path}: cell {cell} was removed since the sweep was opened")
+            if marker is None:
                 return None
             if len(self._sums) >= KEPT:
                 self._sums.clear()
-            self._sums[cell] = sums
+            self._sums[cell] = marker.chunks
         return self._sums[cell]

@@ -18,6 +18,7 @@ KEYS = (
     "metrics",
 )  # fmt: skip
 SPACINGS: dict[str, Any] = {"linspace": np.linspace, "geomspace": np.geomspace}
+MOST = 10**6  # values along an axis
 METRICS = ("loss", "batch_sharpness", "lambda_max")
 
 
@@ -82,6 +83,8 @@ def _whole(low: int) -> Any:
     """One or several whole numbers."""
 
     def check(name: str, value: Any) -> Any:
+        if value == []:
+            raise InvalidArgument(f"{name} must be one value or distinct values, got none")
         return [integer(name, v, 0) for v in value] if isinstance(value, list) else integer(name, value, low)
 
     return check
@@ -101,7 +104,7 @@ def _spaced(check_one: Any, *, rounded: bool = False) -> Any:
         if not isinstance(between, list) or len(between) != 3:
             raise InvalidArgument(f"{name} must hold {kind} = [first, last, how_many], got {between!r}")
         first, last = (real(f"{kind}", v, open_low=True) for v in between[:2])
-        points = SPACINGS[kind](first, last, integer(f"the third number of {kind}", between[2], 1))
+        points = SPACINGS[kind](first, last, integer(f"{name} must hold a number of values that", between[2], 1, MOST))
         if rounded:
             return sorted({int(p) for p in np.rint(points)})
         return [float(f"{p:.12g}") for p in points]  # 0.2, not 0.20000000000000004

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import specs
@@ -15,13 +15,19 @@ from ..arguments import FloatArray, float_array, integer, real
 from ..dynamics import Dynamics
 from ..errors import InvalidArgument
 from ..labels import label
-from ..measure import checked_metrics
+from ..measure import checked_batch_sizes, checked_metrics
 from ..metrics import Metric
 from ..models import Model
 from ..simulate import Run
 from .cell import AXES, Cell, loss_and_start
 
 FORMAT = 1  # of the plain form of a grid, and of the store that is made for it
+PARTS = {
+    "format", "dynamics", "dynamics_order", "step_size", "batch_size", "seed", "replicas", "steps", "record_every",
+    "metrics",
+}  # fmt: skip
+MOST_REPLICAS = 10**6
+RESERVED = {*AXES, "replica", "step", "finished", "diverged_at"}  # names that a sweep has for other things
 
 
 class Grid:
@@ -61,14 +67,14 @@ class Grid:
         init: ArrayLike | None = None,
         trusted: Iterable[str] = (),
     ) -> None:
-        self.trusted = tuple(trusted)
+        self.trusted = (trusted,) if isinstance(trusted, str) else tuple(trusted)
         self.step_size = _axis("step_size", step_size, lambda v: real("step_size", v, open_low=True))
         self.batch_size = _axis("batch_size", batch_size, lambda v: integer("batch_size", v, 1))
         self.seed = _axis("seed", seed, lambda v: integer("seed", v, 0, 2**63 - 1))
         self.steps = integer("steps", steps, 1)
         self.record_every = integer("record_every", record_every, 1)
-        self.replicas = tuple(_replicas(replicas))
-        self.metrics = checked_metrics(list(metrics))
+        self.replicas = _replicas(replicas)
+        self.metrics = _metrics(metrics)
         self.dynamics = _prototypes(dynamics, self.step_size[0], self.batch_size[0])
         self.arrays: dict[str, FloatArray] = {}
         self._loss = self._loss_spec(model, init)
@@ -79,6 +85,9 @@ class Grid:
     def from_spec(cls, spec: Mapping[str, Any], arrays: Mapping[str, FloatArray], trusted: Iterable[str] = ()) -> Grid:
         """The grid whose `spec` and `arrays` these are."""
         version = spec.get("format")
+        missing = PARTS - spec.keys()
+        if missing:
+            raise InvalidArgument(f"spec must be that of a grid, but has no {', '.join(sorted(missing))}")
         if not isinstance(version, int) or version > FORMAT:
             raise InvalidArgument(
                 f"this sweep has format {version!r}, and this sgdmodels reads formats up to {FORMAT}; upgrade sgdmodels"
@@ -88,7 +97,8 @@ class Grid:
         model = specs.build(spec["recipe" if recipe else "model"], arrays, names)
         start = {"step_size": spec["step_size"][0], "batch_size": spec["batch_size"][0]}
         prototypes = {}
-        for name, node in spec["dynamics"].items():
+        for name in spec["dynamics_order"]:
+            node = spec["dynamics"][name]
             given = {key: value for key, value in start.items() if key in node["varied"]}
             plain = {key: value for key, value in node.items() if key != "varied"}
             prototypes[name] = specs.build({**plain, **given}, arrays, names)
@@ -109,7 +119,8 @@ class Grid:
     def spec(self) -> dict[str, Any]:
         """This grid as plain data; arrays stand there by their hash."""
         return {
-            "format": FORMAT, **self._loss, "dynamics": self._nodes, "step_size": list(self.step_size),
+            "format": FORMAT, **self._loss, "dynamics": self._nodes, "dynamics_order": list(self._nodes),
+            "step_size": list(self.step_size),
             "batch_size": list(self.batch_size), "seed": list(self.seed), "replicas": list(self.replicas),
             "steps": self.steps, "record_every": self.record_every,
             "metrics": [specs.node(metric, self.arrays) for metric in self.metrics],
@@ -182,21 +193,22 @@ class Grid:
     def _check(self) -> None:
         """Whatever a cell could complain of is said now, on the first seed."""
         loss, start = loss_and_start(self.job(next(self.cells())), self.arrays)
+        value = loss.loss(start)
+        self.loss_at_start = value if math.isfinite(value) else None
+        first_step, first_size = self.step_size[0], self.batch_size[0]
         for name, prototype in self.dynamics.items():
-            for size in self.batch_size:
+            try:
+                Run(
+                    loss, with_values(prototype, first_step, first_size), self.steps, start, self.replicas,
+                    self.record_every, self.metrics, [first_size], self.seed[0],
+                )  # fmt: skip
                 for step in self.step_size:
-                    dynamics = with_values(prototype, step, size)
-                    if (step, size) == (self.step_size[0], self.batch_size[0]):
-                        try:
-                            Run(
-                                loss, dynamics, self.steps, start, self.replicas, self.record_every, self.metrics,
-                                [size], self.seed[0],
-                            )  # fmt: skip
-                        except InvalidArgument as problem:
-                            raise InvalidArgument(f"{problem} (dynamics {name!r})") from None
-                    else:
-                        dynamics.check_model(loss)
-                        dynamics.plan(loss.samples)
+                    with_values(prototype, step, first_size).check_model(loss)
+                for size in self.batch_size:
+                    checked_batch_sizes(loss, size)
+                    with_values(prototype, first_step, size).plan(loss.samples)
+            except InvalidArgument as problem:
+                raise InvalidArgument(f"{problem} (dynamics {name!r})") from None
 
 
 def with_values(prototype: Any, step_size: float, batch_size: int) -> Dynamics:
@@ -244,15 +256,32 @@ def _prototypes(dynamics: Any, step_size: float, batch_size: int) -> dict[str, D
 
 def _axis(name: str, value: Any, checked: Any) -> tuple[Any, ...]:
     """One or several distinct values, in their order."""
-    values = value if np.ndim(value) == 1 or isinstance(value, range) else [value]
+    values = list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]
     axis = tuple(checked(v) for v in values)
     if not axis or len(set(axis)) != len(axis):
         raise InvalidArgument(f"{name} must be one value or distinct values, got {value!r}")
     return axis
 
 
-def _replicas(value: Any) -> list[int]:
-    ids = range(integer("replicas", value, 1)) if np.ndim(value) == 0 else [integer("replicas", r, 0) for r in value]
-    if len(ids) == 0 or len(set(ids)) != len(ids):
+def _replicas(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes):
+        return tuple(range(integer("replicas", value, 1, MOST_REPLICAS)))
+    ids = tuple(integer("replicas", r, 0) for r in value)
+    if not ids or len(set(ids)) != len(ids):
         raise InvalidArgument(f"replicas must be a number or distinct ids, got {value!r}")
-    return list(ids)
+    return ids
+
+
+def _metrics(value: Any) -> tuple[Metric, ...]:
+    """Metrics whose names are free to name variables of the store."""
+    given = [value] if isinstance(value, str | Metric) else value
+    if not isinstance(given, Iterable):
+        raise InvalidArgument(f'metrics must be names such as ["loss", "lambda_max"], got {value!r}')
+    metrics = checked_metrics(list(given))
+    for metric in metrics:
+        if not metric.name.isidentifier() or not metric.name.isascii() or metric.name in RESERVED:
+            raise InvalidArgument(
+                f"metric {metric.name!r} cannot be stored: its name must be made of letters, digits and _, and be none "
+                f"of {', '.join(sorted(RESERVED))}"
+            )
+    return metrics

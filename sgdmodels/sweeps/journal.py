@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .cell import Cell
-from .store import reported
+from .disk import reported
 
 
 class Journal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,32 +28,36 @@ def open_sweep(store: Any) -> xr.Dataset:
     from .checked_arrays import CheckedArrays
 
     opened = Store(store)
+    whole_cells = opened.finished()
+    if whole_cells:
+        opened.check_arrays(min(whole_cells))
     try:
         arrays = xr.open_zarr(CheckedArrays(opened), chunks=None, consolidated=False)
     except (FileNotFoundError, ValueError, KeyError) as problem:
         raise StoreError(
             f"{opened.path}: its arrays cannot be read ({problem}); put the folder back as run_sweep wrote it"
         ) from problem
-    finished = _finished(opened)
-    whole = AXES, finished, {"long_name": "whether the cell is whole"}
-    names = "dynamics", np.array(list(opened.spec["dynamics"])), arrays.dynamics.attrs  # text of a fixed width
-    return (
-        arrays.assign(finished=whole)
-        .assign_coords(dynamics=names)
-        .assign_attrs(
-            store=str(opened.path), cells_finished=len(opened.finished()), versions=json.dumps(opened.card["versions"])
-        )
-    )
+    axes = opened.coordinates()  # of the grid itself, not as they are stored
+    names = "dynamics", np.array(opened.spec["dynamics_order"]), axes.dynamics.attrs  # text of a fixed width
+    finished = AXES, _finished(opened, whole_cells), {"long_name": "whether the cell is whole"}
+    labelled = arrays.assign(finished=finished).assign_coords({**axes.coords, "dynamics": names})
+    return labelled.assign_attrs(
+        store=str(opened.path), cells_finished=len(whole_cells), versions=json.dumps(opened.card["versions"]),
+        spec=json.dumps(opened.spec), identity=opened.identity,
+    )  # fmt: skip
 
 
-def _finished(store: Store) -> np.ndarray:
-    """Which cells are whole, over the four axes."""
+def _finished(store: Store, names: Iterable[str]) -> np.ndarray:
+    """Which cells are whole, over the four axes. Raises StoreError for one that the grid does not have."""
     spec = store.spec
     shape = tuple(len(spec[name]) for name in AXES)
     found = np.zeros(shape, dtype=bool)
-    for name in store.finished():
+    for name in names:
         row, size, kind, seed = name.split("-")
-        found[int(row), slice(None) if size == "all" else int(size), int(kind), int(seed)] = True
+        try:
+            found[int(row), slice(None) if size == "all" else int(size), int(kind), int(seed)] = True
+        except IndexError:
+            raise StoreError(f"{store.path}: the grid has no cell {name}; remove cells/{name}.json") from None
     return found
 
 

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Mapping
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    TimeoutError,
+)
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
 from ..arguments import FloatArray, integer
 from ..capacity import available_cpus
-from ..errors import InvalidArgument, StoreError
+from ..errors import InvalidArgument, SgdmodelsError, StoreError
 from .cell import CellRecords, Stopped, compute
 
 TRIES = 3  # of a cell whose process dies
 MOST = 512  # cells in flight
 STILL_TO_COME = 32  # workers that a Dask client without any is counted for
 
+GUARD = " starts worker processes, which import the script: put what it runs under if __name__ == '__main__':"
+LOOK = 0.2  # seconds between looks at whether the sweep was told to stop
+
 _told_to_stop: Any = None  # in worker processes: the event of the sweep they belong to
 
 
-class Died(Exception):
-    """The process that worked on a cell died, time after time."""
+class CellFailed(Exception):
+    """What a cell raised, in words: exceptions of others may not survive the way back from another process."""
 
 
 class Pool:
@@ -36,6 +48,8 @@ class Pool:
     """
 
     def __init__(self, executor: Any, workers: int | None) -> None:
+        if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker that imports the main script
+            raise InvalidArgument("run_sweep" + GUARD)
         given = None if workers is None else integer("workers", workers, 1, MOST)
         self.kind = "threads" if executor is None else executor if isinstance(executor, str) else "given"
         if self.kind not in ("threads", "processes", "given"):
@@ -54,9 +68,10 @@ class Pool:
         self._limits: Any = None
         self._running: set[Future[CellRecords]] = set()
         self._lock = threading.Lock()
+        self._alone = threading.Lock()
 
     @property
-    def in_flight(self) -> int:
+    def at_a_time(self) -> int:
         """Cells in work at a time: enough that no worker waits for the next, few enough to bound memory."""
         return self.workers if self.kind == "threads" else min(MOST, 2 * self.workers)
 
@@ -66,24 +81,27 @@ class Pool:
         if self.kind == "processes":
             context = multiprocessing.get_context("spawn")  # a fork would copy threads of numba and BLAS in any state
             self.stopped = context.Event()
-            self._start()
+            self._executor = self._processes(self.workers)
+            try:
+                self._executor.submit(os.getpid).result()
+            except BrokenExecutor as problem:
+                raise InvalidArgument("worker processes cannot start: run_sweep" + GUARD) from problem
         return self
 
     def compute(self, job: Mapping[str, Any], arrays: Mapping[str, FloatArray]) -> CellRecords:
-        """The records of a cell; raises Stopped after `stop`, Died, or whatever the cell raised."""
+        """The records of a cell; raises Stopped after `stop`, StoreError if the executor broke, else CellFailed."""
         if self.kind == "threads":
-            return compute(job, arrays, self.stopped)
-        for _ in range(TRIES):
-            executor = self._executor
-            try:
-                return self._remote(executor, job, arrays)
-            except BrokenExecutor as problem:
-                if self.kind == "given":
-                    raise StoreError(
-                        f"the executor broke ({problem}); finished cells are kept: run the sweep again with a new one"
-                    ) from problem
-                self._renew(executor)
-        raise Died(f"a worker process died in each of {TRIES} tries (out of memory?)")
+            return _compute(job, arrays, self.stopped)
+        executor = self._executor
+        try:
+            return self._remote(executor, job, arrays)
+        except BrokenExecutor as problem:
+            if self.kind == "given":
+                raise StoreError(
+                    f"the executor broke ({problem}); finished cells are kept: run the sweep again with a new one"
+                ) from problem
+        self._renew(executor)
+        return self._in_a_process_of_its_own(job, arrays)
 
     def stop(self) -> None:
         """Let our own workers leave their cells at the next border of a chunk, and take back what has not begun."""
@@ -99,18 +117,26 @@ class Pool:
             self._limits.restore_original_limits()
 
     def _remote(self, executor: Any, job: Mapping[str, Any], arrays: Mapping[str, FloatArray]) -> CellRecords:
-        function = _compute_in_process if self.kind == "processes" else compute
         if self.stopped.is_set():
             raise Stopped
         try:
-            future = executor.submit(function, job, arrays)
+            if self.kind == "processes":
+                future = executor.submit(_compute_in_process, job, arrays)
+            else:
+                in_here = isinstance(executor, ThreadPoolExecutor)
+                future = executor.submit(_compute, job, arrays, *([self.stopped] if in_here else []))
         except RuntimeError as problem:  # one that was shut down
             raise BrokenExecutor(str(problem)) from problem
         with self._lock:
             self._running.add(future)
         try:
-            records: CellRecords = future.result()
-            return records
+            while True:
+                try:
+                    records: CellRecords = future.result(LOOK)
+                    return records
+                except TimeoutError:
+                    if self.stopped.is_set() and self.kind == "given":  # whose workers do not hear of it
+                        raise Stopped from None
         except CancelledError:
             if self.stopped.is_set():
                 raise Stopped from None
@@ -119,18 +145,23 @@ class Pool:
             with self._lock:
                 self._running.discard(future)
 
-    def _start(self) -> None:
+    def _processes(self, count: int) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
-        self._executor = ProcessPoolExecutor(
-            self.workers, mp_context=context, initializer=_begin_process, initargs=(self.stopped,)
-        )
+        return ProcessPoolExecutor(count, mp_context=context, initializer=_begin_process, initargs=(self.stopped,))
 
     def _renew(self, broken: Any) -> None:
         """New processes in place of those of which one died; whoever comes second finds them there."""
         with self._lock:
             if self._executor is broken:
                 broken.shutdown(wait=False, cancel_futures=True)
-                self._start()
+                self._executor = self._processes(self.workers)
+
+    def _in_a_process_of_its_own(self, job: Mapping[str, Any], arrays: Mapping[str, FloatArray]) -> CellRecords:
+        """Again, alone: nobody knows which of the cells in work killed its process, and it may do so for its memory."""
+        for _ in range(1, TRIES):
+            with self._alone, self._processes(1) as solitary, contextlib.suppress(BrokenExecutor):
+                return self._remote(solitary, job, arrays)
+        raise CellFailed(f"a worker process died in each of {TRIES} tries (out of memory?)")
 
 
 def _workers_of(executor: Any) -> int:
@@ -158,4 +189,15 @@ def _end_with_parent() -> None:
 
 
 def _compute_in_process(job: Mapping[str, Any], arrays: Mapping[str, FloatArray]) -> CellRecords:
-    return compute(job, arrays, _told_to_stop)
+    return _compute(job, arrays, _told_to_stop)
+
+
+def _compute(job: Mapping[str, Any], arrays: Mapping[str, FloatArray], stop: Any = None) -> CellRecords:
+    """A cell, whose exceptions come back as words."""
+    try:
+        return compute(job, arrays, stop)
+    except Stopped:
+        raise
+    except Exception as problem:  # whatever a loss or a metric comes up with
+        known = isinstance(problem, SgdmodelsError)
+        raise CellFailed(str(problem) if known else f"{type(problem).__name__}: {problem}") from None

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidArgument, SgdmodelsError, StoreError, SweepFailed
+from ..errors import InvalidArgument, StoreError, SweepFailed
 from ..progress import Progress
 from .cell import Cell, Stopped
 from .claims import Claims
+from .disk import reported
 from .grid import Grid
 from .journal import Journal
 from .open_sweep import open_sweep
-from .pool import Pool
+from .pool import CellFailed, Pool
 from .store import Store
 
 if TYPE_CHECKING:
@@ -51,10 +52,11 @@ def run_sweep(
     pool = Pool(executor, workers)
     opened = Store.create(store, grid)
     if repair:
-        for name, _ in opened.damaged():
-            opened.forget(name)
+        opened.repair()
     interrupted = Sweep(grid, opened, pool).go(progress)
-    return open_sweep(store).assign_attrs(interrupted=int(interrupted))
+    if not interrupted:
+        opened.tidy()
+    return open_sweep(opened.path).assign_attrs(interrupted=int(interrupted))
 
 
 class Sweep:
@@ -77,7 +79,7 @@ class Sweep:
             return False
         waiting = (cell for cell in self.grid.cells() if cell.name not in there)
         threads = max(1, self.pool.workers // (total - self.done)) if self.pool.kind == "threads" else 1
-        at_a_time = min(self.pool.in_flight, total - self.done)
+        at_a_time = min(self.pool.at_a_time, total - self.done)
         with (
             Progress(total, "sweep", progress, "cells", done=self.done) as bar,
             self.pool,
@@ -120,7 +122,7 @@ class Sweep:
 
     def _next(self, waiting: Iterator[Cell]) -> Cell | None:
         """A cell that is ours now; None if there is none at present."""
-        with self._lock:
+        with self._lock, reported(self.store.path):
             for cell in waiting:
                 if self._claimed(cell):
                     return cell
@@ -148,8 +150,8 @@ class Sweep:
             records = self.pool.compute(self.grid.job(cell, threads), self.grid.arrays)
         except (Stopped, StoreError):
             raise
-        except Exception as problem:  # whatever a loss, a metric or a cluster comes up with
-            what = str(problem) if isinstance(problem, SgdmodelsError) else f"{type(problem).__name__}: {problem}"
+        except Exception as problem:  # of the cell, or of a cluster
+            what = str(problem) if isinstance(problem, CellFailed) else f"{type(problem).__name__}: {problem}"
             self.journal.note("failed", cell, why=what)
             self.claims.release(cell, finished=False)
             with self._lock:

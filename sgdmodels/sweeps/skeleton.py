@@ -33,7 +33,7 @@ def coordinates(spec: Mapping[str, Any]) -> xr.Dataset:
         coords={
             "step_size": ("step_size", np.array(spec["step_size"], float), {"long_name": "step size", "units": "1"}),
             "batch_size": ("batch_size", np.array(spec["batch_size"]), {"long_name": "batch size"}),
-            "dynamics": ("dynamics", np.array(list(spec["dynamics"]), dtype=object), {"long_name": "model of SGD"}),
+            "dynamics": ("dynamics", np.array(spec["dynamics_order"], dtype=object), {"long_name": "model of SGD"}),
             "seed": ("seed", np.array(spec["seed"]), {"long_name": "seed"}),
             "replica": ("replica", np.array(spec["replicas"]), {"long_name": "replica"}),
             "step": ("step", recorded_steps(spec), {"long_name": "step", "units": "SGD steps"}),

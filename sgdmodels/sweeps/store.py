@@ -13,66 +13,58 @@ Every file is written under another name and then renamed. Whoever is killed lea
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
-import io
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..arguments import FloatArray
-from ..errors import StoreConflict, StoreError
-from ..run_file import difference
+from ..errors import InvalidArgument, StoreError
 from . import skeleton
-from .cell import Cell, CellRecords, versions
+from .card import ARRAYS, CARD, begin, check_same, read_card, versions
+from .cell import Cell, CellRecords
 from .claims import Claims
-from .grid import FORMAT, Grid
+from .disk import reported, write_whole
+from .grid import Grid
 
 if TYPE_CHECKING:
     import xarray as xr
 
-CARD = "sweep.json"
-ARRAYS = "arrays.zarr"
 CELL = re.compile(r"\d+-(\d+|all)-\d+-\d+\.json")
+
+
+@dataclass(frozen=True)
+class Marker:
+    """Says that a cell is whole: checksums of its chunks, and of the metadata of its variables."""
+
+    chunks: dict[str, str]
+    arrays: dict[str, str]
 
 
 class Store:
     """The folder of a sweep. `create` makes it or takes it up, `Store(path)` opens one that is there."""
 
     def __init__(self, path: Any) -> None:
-        self.path = Path(path)
-        self.card = _read_card(self.path)
+        self.path = checked_path(path)
+        self.card = read_card(self.path)
         self.identity: str = self.card["identity"]
         self.spec: dict[str, Any] = self.card["spec"]
-        self.batchless = [("batch_size" not in node["varied"]) for node in self.spec["dynamics"].values()]
-        self._known: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {}
+        nodes = self.spec["dynamics"]
+        self.batchless = ["batch_size" not in nodes[name]["varied"] for name in self.spec["dynamics_order"]]
+        self._known: dict[str, tuple[tuple[str, ...], tuple[int, ...], str]] = {}
 
     @classmethod
     def create(cls, path: Any, grid: Grid) -> Store:
         """The store of `grid` at `path`, made if it is not there; another grid's is a StoreConflict."""
-        place = Path(path)
-        if not (place / CARD).exists():
-            check_place(place)
-            with reported(place), Claims(place).alone():
-                if not (place / CARD).exists():
-                    _begin(place, grid)
-        store = cls(place)
-        if store.identity != grid.identity:
-            where = difference(store.spec, grid.spec)
-            raise StoreConflict(
-                f"{place} holds another sweep ({where}); give this one another store, or remove that one"
-            )
-        began, now = store.card["versions"]["sgdmodels"], versions()["sgdmodels"]
-        if began.split(".")[:2] != now.split(".")[:2]:  # patch versions change no number
-            raise StoreConflict(
-                f"{place} was begun by sgdmodels {began}, and this is {now}, which may give other digits; go on with "
-                f"sgdmodels {began}, or choose another store"
-            )
+        begin(checked_path(path), grid)
+        store = cls(path)
+        check_same(store.path, store.card, grid)
         return store
 
     def grid(self, trusted: tuple[str, ...] = ()) -> Grid:
@@ -82,7 +74,10 @@ class Store:
     def arrays(self) -> dict[str, FloatArray]:
         """The arrays that the grid names."""
         found = {}
+        text = json.dumps(self.spec)
         for file in sorted((self.path / "data").glob("*.npy")):
+            if file.stem not in text:
+                continue
             try:
                 found[file.stem] = np.load(file, allow_pickle=False)
             except (OSError, ValueError) as problem:
@@ -91,38 +86,47 @@ class Store:
 
     def finished(self) -> set[str]:
         """Names of the cells that are whole."""
-        try:
-            return {name[:-5] for name in os.listdir(self.path / "cells") if CELL.fullmatch(name)}
-        except FileNotFoundError:
-            return set()
+        with reported(self.path):
+            try:
+                return {name[:-5] for name in os.listdir(self.path / "cells") if CELL.fullmatch(name)}
+            except FileNotFoundError:
+                return set()
 
     def is_finished(self, cell: Cell) -> bool:
         return (self.path / "cells" / f"{cell.name}.json").exists()
 
     def write(self, cell: Cell, records: CellRecords, claims: Claims) -> None:
         """Write the chunks of a cell that is claimed, and last that it is whole."""
-        suffix = claims.suffix
         with reported(self.path):
-            sums = {}
+            if not (self.path / CARD).exists():
+                raise StoreError(f"{self.path} was removed while the sweep was running; run it again")
+            sums, arrays = {}, {}
             for name, (dims, values) in records.variables.items():
-                self._declare(name, dims, values.shape, records.labels[name], claims)
+                arrays[name] = self._declare(name, dims, values.shape, records.labels[name], claims)
                 for key, chunk in self._chunks(cell, dims, values):
                     data = np.ascontiguousarray(chunk, dtype="<f8").tobytes()
-                    sums[f"{name}/{key}"] = hashlib.sha256(data).hexdigest()
-                    write_whole(self.path / ARRAYS / name / key, data, suffix)
-            text = json.dumps({"cell": cell.name, "chunks": sums, "versions": versions()}, indent=1)
-            write_whole(self.path / "cells" / f"{cell.name}.json", text.encode(), suffix)
+                    sums[f"{name}/{key}"] = _sha256(data)
+                    write_whole(self.path / ARRAYS / name / key, data)
+            told = {
+                "cell": cell.name, "identity": self.identity, "versions": versions(), "arrays": arrays, "chunks": sums,
+            }  # fmt: skip
+            text = json.dumps({**told, "sha256": _sha256(json.dumps(told).encode())}, indent=1)
+            write_whole(self.path / "cells" / f"{cell.name}.json", text.encode())
 
-    def marker(self, name: str) -> dict[str, str] | None:
-        """Checksums of the chunks of a cell; None if it is not whole."""
+    def marker(self, name: str) -> Marker | None:
+        """What says that a cell is whole; None if it is not. Raises StoreError if it is damaged, or another sweep's."""
         file = self.path / "cells" / f"{name}.json"
         try:
-            sums: dict[str, str] = json.loads(file.read_bytes())["chunks"]
+            told = json.loads(file.read_bytes())
+            if told.pop("sha256") != _sha256(json.dumps(told).encode()):
+                raise ValueError("its content is not what was written")
+            if (told["cell"], told["identity"]) != (name, self.identity):
+                raise ValueError("it belongs to another sweep or cell")
+            return Marker(dict(told["chunks"]), dict(told["arrays"]))
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, OSError) as problem:
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as problem:
             raise StoreError(f"{file} is damaged ({problem}); {self.advice}") from None
-        return sums
 
     @property
     def advice(self) -> str:
@@ -136,49 +140,88 @@ class Store:
         row, size, kind, seed = parts[1:5]
         return f"{row}-{'all' if self.batchless[int(kind)] else size}-{kind}-{seed}"
 
+    def check_arrays(self, name: str) -> None:
+        """Raise StoreError if the variables of a whole cell have lost their metadata."""
+        marker = self.marker(name)
+        for variable, wanted in marker.arrays.items() if marker is not None else ():
+            if self._metadata_sum(variable) != wanted:
+                raise StoreError(f"{self.path / ARRAYS / variable / 'zarr.json'} is missing or damaged; {self.advice}")
+
     def damaged(self) -> Iterator[tuple[str, str]]:
-        """Cells whose chunks are not what was written, and what is wrong; reads everything."""
+        """Cells whose files are not what was written, and what is wrong; reads everything."""
         for name in sorted(self.finished()):
             try:
-                sums = self.marker(name) or {}
+                marker = self.marker(name)
+                self.check_arrays(name)
             except StoreError as problem:
                 yield name, str(problem)
                 continue
-            for key, wanted in sums.items():
-                try:
-                    data = (self.path / ARRAYS / key).read_bytes()
-                except OSError as problem:
-                    yield name, f"{key}: {problem.strerror}"
-                    break
-                if hashlib.sha256(data).hexdigest() != wanted:
-                    yield name, f"{key}: its content is not what was written"
-                    break
+            for key, wanted in marker.chunks.items() if marker is not None else ():
+                with contextlib.suppress(OSError):
+                    if _sha256((self.path / ARRAYS / key).read_bytes()) == wanted:
+                        continue
+                yield name, f"{key} is missing or damaged"
+                break
 
-    def forget(self, name: str) -> None:
-        """Count a cell as not computed."""
-        (self.path / "cells" / f"{name}.json").unlink(missing_ok=True)
+    def repair(self) -> None:
+        """Put back what the grid alone decides, and forget cells that are damaged."""
+        with reported(self.path):
+            for key, data in skeleton.group_files(self.spec, self.identity):
+                file = self.path / ARRAYS / key
+                if not file.exists() or file.read_bytes() != data:
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    write_whole(file, data)
+            for name, _ in list(self.damaged()):
+                with contextlib.suppress(StoreError):  # a marker that cannot be read names no variables
+                    marker = self.marker(name)
+                    for variable, wanted in marker.arrays.items() if marker is not None else ():
+                        if self._metadata_sum(variable) != wanted:
+                            (self.path / ARRAYS / variable / "zarr.json").unlink(missing_ok=True)
+                (self.path / "cells" / f"{name}.json").unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Remove what killed processes left half written, once all cells are whole."""
+        for folder in ("cells", "data", ARRAYS):
+            for half in (self.path / folder).rglob("*.part"):
+                with contextlib.suppress(OSError):
+                    half.unlink()
+        for half in self.path.glob("*.part"):
+            with contextlib.suppress(OSError):
+                half.unlink()
 
     def coordinates(self) -> xr.Dataset:
         """Axes of the records, without them."""
         return skeleton.coordinates(self.spec)
 
+    def _metadata_sum(self, variable: str) -> str | None:
+        try:
+            return _sha256((self.path / ARRAYS / variable / "zarr.json").read_bytes())
+        except OSError:
+            return None
+
     def _declare(
         self, name: str, dims: tuple[str, ...], shape: tuple[int, ...], labels: Mapping[str, Any], claims: Claims
-    ) -> None:
-        """Make the Zarr array of a variable, if it is new; one whose shape differs between cells cannot be stored."""
+    ) -> str:
+        """Make the Zarr array of a variable, if it is new, and give the checksum of its metadata.
+
+        A variable whose shape differs between cells cannot be stored.
+        """
         own = tuple(dim for dim in dims if dim != "batch_size")
         sizes = tuple(n for dim, n in zip(dims, shape, strict=True) if dim != "batch_size")
         if name not in self._known:
             file = self.path / ARRAYS / name / "zarr.json"
             with claims.alone():
                 if not file.exists():
-                    about = {**labels, "per_batch_size": "batch_size" in dims}
-                    write_whole(file, skeleton.array_metadata(self.spec, own, sizes, about), claims.suffix)
-            self._known[name] = skeleton.cell_shape(file.read_bytes())
-        if self._known[name] != (own, sizes):
+                    about = {**labels, "per_batch_size": int("batch_size" in dims)}
+                    write_whole(file, skeleton.array_metadata(self.spec, own, sizes, about))
+            metadata = file.read_bytes()
+            self._known[name] = *skeleton.cell_shape(metadata), _sha256(metadata)
+        known_dims, known_sizes, checksum = self._known[name]
+        if (known_dims, known_sizes) != (own, sizes):
             raise StoreError(
-                f"{name} has shape {sizes} here and {self._known[name][1]} in another cell, so they fit in no array"
+                f"{name} has shape {sizes} here and {known_sizes} in another cell, so they fit in no array"
             )
+        return checksum
 
     def _chunks(self, cell: Cell, dims: tuple[str, ...], values: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """Keys and values of the chunks of one variable, one for each batch size that the cell stands for."""
@@ -189,74 +232,12 @@ class Store:
             yield f"c.{cell.step_size}.{size}.{cell.dynamics}.{cell.seed}{tail}", chunk
 
 
-def write_whole(file: Path, data: bytes, suffix: str = ".part") -> None:
-    """Write a file so that it is there whole or not at all."""
-    half = file.with_name(file.name + suffix)
-    try:
-        try:
-            half.write_bytes(data)
-        except FileNotFoundError:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            half.write_bytes(data)
-        half.replace(file)
-    except OSError:
-        with contextlib.suppress(OSError):
-            half.unlink(missing_ok=True)
-        raise
+def checked_path(path: Any) -> Path:
+    """A folder's path, which outlives a change of the working directory."""
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidArgument(f"store must be the path of a folder, got {path!r}")
+    return Path(path).absolute()
 
 
-@contextlib.contextmanager
-def reported(place: Path) -> Iterator[None]:
-    """What the file system refuses, as a StoreError that says what it means for the sweep."""
-    kept = "finished cells are kept: run the sweep again to go on"
-    try:
-        yield
-    except OSError as problem:
-        full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
-        denied = problem.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
-        words = "the disk is full" if full else "it may not be written" if denied else "it could not be written"
-        advice = "free some space" if full else "choose a folder that you may write to" if denied else "look there"
-        raise StoreError(f"{place}: {words} ({problem.strerror or problem}); {advice}; {kept}") from problem
-
-
-def check_place(place: Path) -> None:
-    """A store needs a folder of its own."""
-    if place.exists() and not place.is_dir():
-        raise StoreConflict(f"{place} is a file; a sweep needs a folder of its own, so choose another store")
-    known = {ARRAYS, "data", "cells", "journal", "claims", CARD + ".part"}
-    foreign = sorted({p.name for p in place.iterdir()} - known) if place.exists() else []
-    if foreign:
-        raise StoreConflict(f"{place} is not empty ({foreign[0]}) and no sweep; choose a new folder for the store")
-
-
-def _begin(place: Path, grid: Grid) -> None:
-    """Everything but records; the card comes last."""
-    spec = grid.spec
-    for digest, array in grid.arrays.items():
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
-        write_whole(place / "data" / f"{digest}.npy", buffer.getvalue())
-    for key, data in skeleton.group_files(spec, grid.identity):
-        write_whole(place / ARRAYS / key, data)
-    (place / "cells").mkdir(exist_ok=True)
-    card = {"sweep": "sgdmodels", "format": FORMAT, "identity": grid.identity, "versions": versions(), "spec": spec}
-    write_whole(place / CARD, json.dumps(card, indent=1).encode())
-
-
-def _read_card(place: Path) -> dict[str, Any]:
-    """What kind of sweep this is."""
-    try:
-        card = json.loads((place / CARD).read_bytes())
-        version = int(card["format"])
-        if version <= FORMAT:
-            checked: dict[str, Any] = {name: card[name] for name in ("identity", "versions", "spec")}
-            return checked
-        newer = str(card.get("versions", {}).get("sgdmodels", "of unknown version"))
-    except FileNotFoundError:
-        raise StoreError(f"{place} is no sweep: it has no {CARD}; give the folder that run_sweep wrote") from None
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as problem:
-        raise StoreError(f"{place / CARD} cannot be read ({problem}); put back the one that run_sweep wrote") from None
-    raise StoreConflict(
-        f"{place} was written by a newer sgdmodels ({newer}, store format {version}; this one knows {FORMAT}); "
-        "upgrade sgdmodels to read it"
-    )
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
