@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import matplotlib as mpl
+from sphinx.application import Sphinx
 
 mpl.use("Agg")
 
@@ -87,3 +88,13 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
     "parallel": True,  # as many as `-j` says
 }
+
+
+def as_written(app: Sphinx) -> None:
+    """To show defaults as written, autodoc changes signatures of functions, which code on the pages would then see."""
+    if app.builder.name == "doctest":
+        app.config.autodoc_preserve_defaults = False
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("builder-inited", as_written)

@@ -81,7 +81,8 @@ def integer(name: str, value: Any, low: int, high: int = LARGEST_INTEGER, why: s
         raise InvalidArgument(f"{name} must be an integer, got {value!r}")
     if not low <= number <= high:
         bounds = f"at least {low}" if high == LARGEST_INTEGER and number < low else f"in {low}..{high}"
-        raise InvalidArgument(f"{name} must be {bounds}{' ' + why if why else ''}, got {number}")
+        shown = number if number.bit_length() < 200 else f"one of {number.bit_length()} bits"
+        raise InvalidArgument(f"{name} must be {bounds}{' ' + why if why else ''}, got {shown}")
     return number
 
 

@@ -11,6 +11,7 @@ from docutils.parsers.rst.states import Inliner
 from docutils.statemachine import StringList
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 
 
@@ -55,7 +56,13 @@ class CitedTests(SphinxDirective):
         return self.parse_content_to_nodes(allow_section_headings=True)
 
 
+def outdated(app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+    """The page of the tests is read again in every build: what it shows depends on all other pages."""
+    return ["checks"]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("env-get-outdated", outdated)
     app.add_role("checked", checked)
     app.add_directive("cited-tests", CitedTests)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -171,7 +171,10 @@ def read(path: str | PathLike[str], trusted: Iterable[str] = ()) -> Document:
     document = Document(place, text, data, names)
     if not isinstance(data, dict):
         raise SpecError(f"must be a table of keys and values, got a {type(data).__name__}", file=file)
-    _refuse_dates(document, data, ())
+    try:
+        _refuse_dates(document, data, ())
+    except RecursionError:
+        raise SpecError("is nested too deeply; a document has a few levels", file=file) from None
     return document
 
 
