@@ -85,7 +85,9 @@ class Journey:
         try:
             self._save(path)
         except OSError as problem:
-            raise InvalidArgument(f"checkpoint {path} cannot be written ({problem}); choose another place") from problem
+            raise InvalidArgument(
+                f"checkpoint {path} cannot be written ({problem.strerror}); choose another place"
+            ) from problem
 
     def equip(self, workers: Sequence[Any]) -> None:
         """Let these workers take the runs on from where they stand."""

@@ -105,9 +105,11 @@ def load(path: Path) -> Stored:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (PermissionError, IsADirectoryError) as problem:
-        raise InvalidArgument(f"checkpoint {path} cannot be opened ({problem}); give the path of a file") from problem
+        raise InvalidArgument(
+            f"checkpoint {path} cannot be opened ({problem.strerror}); give the path of a file"
+        ) from problem
     except Exception as problem:  # a damaged archive may raise anything
-        raise damaged(path, str(problem)) from problem
+        raise damaged(path, "it is no .npz file" if "pickle" in str(problem) else str(problem)) from problem
     try:
         number = int(arrays.pop("format"))
         if number <= FORMAT:

@@ -28,7 +28,8 @@ def identity(runs: Sequence[Run]) -> dict[str, Any]:
         {
             "dynamics": run.dynamics.describe(), "seed": run.seed, "replicas": run.replicas.tolist(),
             "init": run.init_sha256, "record_every": run.record_every, "batch_sizes": list(run.batch_sizes),
-            "metrics": [[metric.name, _origin(metric.evaluate)] for metric in run.metrics], "sampling": run.sampling,
+            "metrics": [metric.name for metric in run.metrics],
+            "functions": [_origin(metric.evaluate) for metric in run.metrics], "sampling": run.sampling,
             "keep_params": run.keep_params, "first_step": run.first_step, "steps": run.steps,
         }
         for run in runs

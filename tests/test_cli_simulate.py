@@ -155,3 +155,13 @@ def test_ctrl_c_keeps_the_cards_that_are_finished(folder: Path, monkeypatch: pyt
     assert "GD [b=100]" in answer.out  # no markup
     assert Path("two/data_A/table.nc").exists()
     assert not Path("two/data_C").exists()
+
+
+def test_a_place_that_a_document_names_is_blamed_on_the_document(folder: Path) -> None:
+    text = Path("run.toml").read_text()
+    for name, words in (("nowhere/run.nc", "must be in an existing folder"), ("a\\u0000b.nc", "must be a path")):
+        document = written(Path("odd.toml"), f'output = "{name}"\n{text}')
+        answer = run("simulate", document)
+        assert answer.code == 2
+        assert "odd.toml, line 1, output: " in answer.err
+        assert words in answer.err

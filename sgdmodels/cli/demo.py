@@ -53,7 +53,7 @@ def demo(
     length = asked.checked(("steps",), lambda name, value: integer(name, value, 1000), STEPS)
     sizes = asked.checked(("batch_sizes",), _batch_sizes, list(BATCH_SIZES))
     figure = asked.place("output") or FIGURE
-    check_file("--output", figure, FIGURES)
+    asked.check_place("output", lambda option: check_file(option, figure, FIGURES))
     started = time.perf_counter()
     result: Demo | None = None
     with progress_bar() as bar:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import signal
 import threading
 from collections.abc import Iterator
@@ -29,6 +30,11 @@ class Commands(TyperGroup):
             except SgdmodelsError as problem:
                 typer.echo(" ".join(str(problem).split()), err=True)
                 raise typer.Exit(exit_code(problem)) from None
+            except OSError as problem:  # of standard output: commands put other files into words
+                if problem.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+                    raise
+                typer.echo(f"standard output could not be written: {problem.strerror}", err=True)
+                raise typer.Exit(FAILED) from None
             except KeyboardInterrupt as problem:  # which says what was kept, where a command raises it
                 typer.echo(str(problem) or "Interrupted.", err=True)
                 raise typer.Exit(TERMINATED if came else CTRL_C) from None

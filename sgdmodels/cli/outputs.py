@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -70,6 +71,16 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as problem:
         raise SgdmodelsError(f"{path} could not be written: {problem.strerror or problem}") from problem
+
+
+def as_word(path: Path) -> str:
+    """A path as it is written in a command.
+
+    >>> as_word(Path("-my store"))
+    "'./-my store'"
+    """
+    name = str(path)
+    return shlex.quote(f"./{name}" if name.startswith("-") else name)
 
 
 def console() -> Console:

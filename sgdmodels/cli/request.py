@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -39,7 +39,19 @@ class Request(Document):
         if key in self.options or key not in self.data:
             given = self.options.get(key)
             return None if given is None else Path(given)
-        return self.path.parent / str(self.checked((key,), words))
+        name = str(self.checked((key,), words))
+        if "\0" in name:
+            raise self.error(f"must be a path, got {name!r}", (key,))
+        return self.path.parent / name
+
+    def check_place(self, key: str, check: Callable[[str], None]) -> None:
+        """`check("--output")`, whose complaint is about the document where that is what names the place."""
+        try:
+            check(f"--{key}")
+        except InvalidArgument as problem:
+            if key in self.options or key not in self.data:
+                raise
+            raise self.error(str(problem).removeprefix(f"--{key} "), (key,)) from None
 
 
 def request(

@@ -69,7 +69,9 @@ def show(found: dict[str, Any], files: Sequence[Path]) -> None:
         caption="b: batch size; mean +- sd over replicas that did not diverge; plateau: last 60 % of the steps",
     )
     for column in ("metric", "b", "last", "plateau"):
-        table.add_column(column, justify="left" if column == "metric" else "right", no_wrap=column == "metric")
+        table.add_column(
+            column, justify="left" if column == "metric" else "right", no_wrap=column == "metric", overflow="fold"
+        )
     for row in found["metrics"]:
         name = f"eta {row['name']} / 2" if row["scaled"] else row["name"]
         size = "" if row["batch_size"] is None else str(row["batch_size"])

@@ -79,6 +79,7 @@ def scorecard(
         asked = request(document, options, trust, switches={"threads": "--threads"})
         names, steps = [""], _one(asked, threads)
         folder = asked.place("output") or FOLDER
+        asked.check_place("output", lambda option: check_folder(option, folder))
     check_folder("--output", folder)
     started = time.perf_counter()
     cards, interrupted = _run(names, steps, folder)

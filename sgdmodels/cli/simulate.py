@@ -78,8 +78,8 @@ def simulate(
     )
     arguments = simulation(asked, extra=KEYS).arguments()
     places = {key: asked.place(key) for key in KEYS}
-    check_file("--output", places["output"], (".nc",))
-    check_file("--plot", places["plot"], FIGURES)
+    asked.check_place("output", lambda option: check_file(option, places["output"], (".nc",)))
+    asked.check_place("plot", lambda option: check_file(option, places["plot"], FIGURES))
     if places["plot"] is not None:
         _check_drawn(asked, arguments)
     try:

@@ -12,7 +12,7 @@ import typer
 
 from ..errors import InvalidArgument, SweepFailed
 from .options import document_argument, example_option, is_document, json_option, trust_option
-from .outputs import print_json
+from .outputs import as_word, print_json
 
 if TYPE_CHECKING:
     from ..sweeps import Grid
@@ -90,7 +90,7 @@ def sweep(
     if failure is not None:
         raise failure
     if interrupted:
-        raise KeyboardInterrupt(f"Interrupted; finished cells are kept: sgdmodels sweep {store} goes on.")
+        raise KeyboardInterrupt(f"Interrupted; finished cells are kept: sgdmodels sweep {as_word(store)} goes on.")
 
 
 def _document_and_store(first: Path | None, second: Path | None) -> tuple[Path | None, Path]:

@@ -10,7 +10,7 @@ from typing import Any
 from ..sweeps.cell import AXES
 from ..sweeps.journal import entries
 from ..sweeps.store import Store
-from .outputs import console
+from .outputs import as_word, console
 
 SHOWN = 10  # failures in the terminal
 
@@ -73,9 +73,9 @@ def show(found: dict[str, Any]) -> None:
             f"At work: {one['host']}, process {one['pid']}, on {one['cells']} cells; last entry {one['last_entry']}.",
         )
     if found["complete"]:
-        out.print(f"Complete. sgdmodels report {found['store']} draws it.")
+        out.print(f"Complete. sgdmodels report {as_word(found['store'])} draws it.")
     elif not found["at_work"] and "interrupted" not in found:
-        out.print(f"Nobody is at work: sgdmodels sweep {found['store']} goes on.")
+        out.print(f"Nobody is at work: sgdmodels sweep {as_word(found['store'])} goes on.")
 
 
 def _may_live(host: str, pid: int) -> bool:

@@ -111,7 +111,7 @@ def find(name: Any, trusted: Iterable[str] = (), kind: type | None = None) -> An
     if top not in ({trusted} if isinstance(trusted, str) else set(trusted)):
         raise SpecError(
             f"{name!r} is not part of {ROOT}, and {top!r} is not trusted, so it is not imported; if you know its code, "
-            f"pass trusted=[{top!r}]"
+            f"pass trusted=[{top!r}] (on the command line: --trust {top})"
         )
     return _foreign(name, space, last, top)
 

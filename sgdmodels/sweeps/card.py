@@ -44,7 +44,8 @@ def read_card(place: Path) -> dict[str, Any]:
         card = json.loads((place / CARD).read_bytes())
         version = int(card["format"])
         if version <= FORMAT:
-            checked = {name: card[name] for name in ("identity", "versions", "spec", "loss_at_start")}
+            checked = {name: card[name] for name in ("identity", "versions", "spec")}
+            checked["loss_at_start"] = card.get("loss_at_start")
             names = checked["spec"]["dynamics_order"]
             if sorted(names) != sorted(checked["spec"]["dynamics"]) or not dict(checked["versions"]):
                 raise ValueError("its grid is not whole")

@@ -89,6 +89,7 @@ class Sweep:
             try:
                 while wait(members, LOOK_AGAIN, FIRST_EXCEPTION).not_done and not self.pool.stopped.is_set():
                     bar.update(self.done)
+                bar.update(self.done)
             except KeyboardInterrupt:
                 self.pool.stop()
                 return True
