@@ -228,9 +228,17 @@ def test_progress_is_silent_unless_in_a_terminal(
 ) -> None:
     sm.simulate(least_squares(), sm.GD(0.1), 100, np.ones(3))
     assert capfd.readouterr() == ("", "")
-    monkeypatch.setattr("sgdmodels.progress.APPEARS_AFTER", 0.0)
     sm.simulate(least_squares(), sm.GD(0.1), 100, np.ones(3), progress=True)
-    assert capfd.readouterr().err
+    assert capfd.readouterr() == ("", "")  # a log gets a line every half a minute
+    monkeypatch.setattr("sgdmodels.progress.EVERY", 0.0)
+    sm.simulate(least_squares(), sm.GD(0.1), 100, np.ones(3), progress=True)
+    lines = capfd.readouterr().err.splitlines()
+    assert lines
+    assert " GD: 100 of 100 steps (100 %), " in lines[-1]
+    monkeypatch.setattr("sgdmodels.progress.APPEARS_AFTER", 0.0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    sm.simulate(least_squares(), sm.GD(0.1), 100, np.ones(3))
+    assert "100/100" in capfd.readouterr().err
 
 
 def test_no_metrics_and_no_parameters_still_say_what_diverged() -> None:

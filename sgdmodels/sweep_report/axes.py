@@ -50,6 +50,28 @@ class GridAxis:
         ends = np.concatenate([[2 * points[0] - middle[0]], middle, [2 * points[-1] - middle[-1]]])
         return np.exp(ends) if self.logarithmic else ends
 
+    @property
+    def middles(self) -> FloatArray:
+        """Middles of the cells as they are drawn, which are not the values where these are unevenly spaced.
+
+        >>> GridAxis.of([1.0, 2.0, 4.0, 32.0]).middles.round(3).tolist()
+        [1.0, 2.0, 5.657, 32.0]
+        """
+        ends = np.log(self.borders) if self.logarithmic else self.borders
+        middles = (ends[1:] + ends[:-1]) / 2
+        return np.exp(middles) if self.logarithmic else middles
+
+    @property
+    def narrowest(self) -> float:
+        """Share of the axis that its narrowest cell has.
+
+        >>> GridAxis.of([1.0, 2.0, 3.0, 4.0]).narrowest, round(GridAxis.of([1.0, 2.0, 8.0]).narrowest, 3)
+        (0.25, 0.222)
+        """
+        ends = np.log(self.borders) if self.logarithmic else self.borders
+        widths = np.diff(ends)
+        return float(widths.min() / widths.sum())
+
     def ticks(self, most: int = TICKS) -> FloatArray:
         """Values that get a tick: all, or every second, third, ... where there are many."""
         every = -(-len(self.values) // most)

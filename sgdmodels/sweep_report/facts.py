@@ -39,18 +39,28 @@ class Facts:
     @property
     def command(self) -> str:
         """What writes this report again, from the folder that holds the store."""
-        words = ["sgdmodels", "report", self.stored.name]
-        words += [word for name in self.stored.grid.trusted for word in ("--trust", name)]
-        return shlex.join([*words, "--title", self.title] if self.title else words)
+        title = ["--title", self.title] if self.title else []
+        return shlex.join(["sgdmodels", "report", self._word, *self._trust, *title])
+
+    @property
+    def _word(self) -> str:
+        """The store as an argument, never taken for an option."""
+        name = self.stored.name
+        return f"./{name}" if name.startswith("-") else name
+
+    @property
+    def _trust(self) -> list[str]:
+        return [word for name in self.stored.grid.trusted for word in ("--trust", name)]
 
     @property
     def commands(self) -> list[tuple[str, str]]:
         """What a command is for, and the command."""
-        name = self.stored.name
-        lines = "from sgdmodels import sweeps; from sgdmodels.sweeps.store import Store; "
-        lines += f'sweeps.run_sweep(Store({json.dumps(name)}).grid(), "another folder")'
+        trusted = "".join(f"{_literal(name)}," for name in self.stored.grid.trusted)
+        grid = f"sweeps.Store({_literal(self._word)}).grid({f'({trusted})' if trusted else ''})"
+        lines = f'from sgdmodels import sweeps; sweeps.run_sweep({grid}, "another folder")'
+        go_on = ["sgdmodels", "sweep", self._word, *self._trust]
         return [
-            ("go on with this sweep, or see that it is whole", shlex.join(["sgdmodels", "sweep", name])),
+            ("go on with this sweep, or see that it is whole", shlex.join(go_on)),
             ("make it anew", shlex.join(["python", "-c", lines])),
             ("write this report", self.command),
         ]
@@ -104,12 +114,21 @@ class Facts:
             shown.append((name, call, formula(declared.equation), formula(declared.edge)))
         return shown
 
+    @cached_property
+    def distinct(self) -> np.ndarray:
+        """Places (step_size, batch_size, dynamics) with runs of their own.
+
+        Runs of a dynamics without a batch size stand at all batch sizes, and count at the first.
+        """
+        grid = self.stored.grid
+        places = np.ones(grid.shape[:3], dtype=bool)
+        places[:, 1:, np.array(grid.batchless)] = False
+        return places
+
     @property
     def diverged_cells(self) -> int:
-        """Cells of which a replica diverged; one of a dynamics without a batch size stands for all batch sizes."""
-        alone = self.stored.grid.batchless
-        per_kind = [self.levels.lost[:, :1, k] if alone[k] else self.levels.lost[:, :, k] for k in range(len(alone))]
-        return sum(int((lost > 0).sum()) for lost in per_kind)
+        """Cells of which a replica diverged."""
+        return int(self.levels.broken[self.distinct].sum())
 
     def status(self) -> list[str]:
         """How much of the grid is there; a sentence for each thing that is not."""
@@ -141,8 +160,10 @@ class Facts:
         grid, loss = self.stored.grid, self.stored.losses[0]
         rows = list(range(len(grid.step_size)) if steps is None else steps)
         shown = np.ix_(rows, range(len(grid.batch_size)), list(kinds))
-        lost, count = int(self.levels.lost[shown].sum()), int(self.levels.count[shown].sum())
-        missing = int((self.levels.count[shown] == 0).sum())
+        distinct = self.distinct[shown]
+        lost, count = (int(array[shown][distinct].sum()) for array in (self.levels.lost, self.levels.count))
+        whole = self.stored.whole[shown][distinct]  # (place, seed)
+        missing = int((~whole).sum())
         seeds = f"{len(grid.seed)} seed" + ("s" if len(grid.seed) > 1 else "")
         tail = Caption.of(
             r"{loss}, $n$ = {n}, $d$ = {d}; {steps} steps, recorded every {every}; {seeds} ({which}){own} of "
@@ -151,7 +172,7 @@ class Facts:
             which=values(grid.seed), own=", each with a loss and a start of its own," if self.own_losses else "",
             replicas=len(grid.replicas), s="s" if len(grid.replicas) > 1 else "",
             lost=f"{lost} of {count} runs diverged and are left out." if lost else "No run diverged.",
-            missing=f" {missing} of {self.levels.count[shown].size} cells are not computed yet." if missing else "",
+            missing=f" {missing} of {whole.size} cells are not computed yet." if missing else "",
             identity=self.identity[:DIGITS], command=self.command,
         )  # fmt: skip
         return first + tail
@@ -171,6 +192,11 @@ def values(axis: Iterable[Any]) -> str:
     """
     shown = [f"{value:g}" if isinstance(value, float) else str(value) for value in axis]
     return ", ".join(shown) if len(shown) <= 12 else f"{', '.join(shown[:3])}, ..., {shown[-1]} ({len(shown)})"
+
+
+def _literal(text: str) -> str:
+    """Text as Python and JSON write it."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _short(value: Any) -> str:

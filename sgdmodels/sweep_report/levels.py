@@ -24,12 +24,14 @@ class Levels:
     """step_size * metric / 2 of every replica: `values[metric]` (step_size, batch_size, dynamics, replica and seed).
 
     NaN where a replica diverged or was not computed. `lost` and `count` (step_size, batch_size, dynamics): replicas
-    that diverged, and those that were computed.
+    that diverged, and those that were computed. `broken` (step_size, batch_size, dynamics, seed): cells with any that
+    diverged.
     """
 
     values: dict[str, FloatArray]
     lost: np.ndarray
     count: np.ndarray
+    broken: np.ndarray
     batch_sizes: tuple[int, ...]
     metrics: list[str] = field(init=False)
 
@@ -43,7 +45,7 @@ class Levels:
         shape = grid.shape[:3]
         each = len(grid.seed) * len(grid.replicas)
         room = {name: np.full((*shape, each), np.nan) for name in LEVELS if name in stored.metrics}
-        return cls(room, np.zeros(shape, int), np.zeros(shape, int), grid.batch_size)
+        return cls(room, np.zeros(shape, int), np.zeros(shape, int), np.zeros(grid.shape, bool), grid.batch_size)
 
     def take(self, row: Row, step_size: float) -> None:
         """Read the levels of a row."""
@@ -51,6 +53,7 @@ class Levels:
             place = row.step, self.batch_sizes.index(b), row.kind
             alive = np.isnan(run.diverged_at.values)
             self.count[place], self.lost[place] = len(alive), int((~alive).sum())
+            self.broken[place][row.seeds[b][~alive]] = True
             for name, values in self.values.items():
                 values[place][: len(alive)][alive] = step_size / 2 * late_medians(run, name)[alive]
 

@@ -13,6 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
 
 from ..arguments import FloatArray
 from ..figure_style import COLUMN, PAGE, STYLE, figure_text
@@ -27,7 +28,7 @@ NAMES = {
 }
 COLORS = "cividis"
 TOP = 2.0  # levels beyond share one colour
-ROOM = 0.36  # inches that a number in a cell needs
+ROOM, HEIGHT = 0.36, 0.09  # inches that a number in a cell needs
 LOST: dict[str, Any] = {"facecolor": "0.9", "edgecolor": "0.35", "hatch": "xxxxx", "linewidth": 0.0}
 MISSING: dict[str, Any] = {"facecolor": "white", "edgecolor": "0.65", "hatch": ".....", "linewidth": 0.0}
 EDGE_LINE: dict[str, Any] = {"color": "#D55E00", "linewidth": 1.8, "linestyle": "-", "marker": "", "zorder": 5}
@@ -48,8 +49,8 @@ class PhaseDiagram:
     def draw(self) -> Figure:
         """The figure, a column wide for one panel, else a page."""
         columns, width = self._layout()
-        rows, count, strip = -(-len(self.kinds) // columns), len(self.step_axis.values), self._strips
-        tall = min(max(0.2 * count, 0.8), 2.0)  # a panel without its strip and labels
+        rows, strip = -(-len(self.kinds) // columns), self._strips
+        tall = min(max(0.2 / self.step_axis.narrowest, 0.8), 2.0)  # a panel without its strip and labels
         with plt.rc_context(STYLE):
             figure, grid = plt.subplots(
                 2 * rows, columns, figsize=(width, rows * (tall + 0.3 + 0.22 * strip) + 0.75), squeeze=False,
@@ -58,7 +59,7 @@ class PhaseDiagram:
             known = self.levels.middle(self.metric)[:, :, self.kinds]
             highest = float(np.nanmax(known, initial=1.0, where=~np.isnan(known)))
             scale = Normalize(0, min(TOP, max(1.05, highest)))
-            numbers = (width - 1.2) / columns / len(self.size_axis.values) >= ROOM
+            numbers = self._fits(width, columns) and tall * self.step_axis.narrowest >= HEIGHT
             for k in range(rows * columns):
                 head, body = grid[2 * (k // columns) : 2 * (k // columns) + 2, k % columns]
                 head.set_axis_off()
@@ -84,8 +85,12 @@ class PhaseDiagram:
         """Columns of panels and width: as many panels in a row as leave room for numbers, else four."""
         if len(self.kinds) == 1:
             return 1, COLUMN
-        fits = [c for c in (4, 3, 2) if (PAGE - 1.2) / c / len(self.size_axis.values) >= ROOM]
+        fits = [c for c in (4, 3, 2) if self._fits(PAGE, c)]
         return min(fits[0] if fits else 4, len(self.kinds)), PAGE
+
+    def _fits(self, width: float, columns: int) -> bool:
+        """Whether numbers fit into the narrowest cell of one of so many panels side by side."""
+        return (width - 1.2) / columns * self.size_axis.narrowest >= ROOM
 
     def _predicted(self, kind: int) -> FloatArray:
         """Closed forms of the level at every batch size."""
@@ -121,7 +126,7 @@ class PhaseDiagram:
             ax.spines[side].set_visible(True)
         for k, value in enumerate(predicted):
             if numbers and np.isfinite(value):
-                ax.text(self.size_axis.values[k], 0.46, f"{value:.2f}", **_ink(value, scale))
+                ax.text(self.size_axis.middles[k], 0.46, f"{value:.2f}", **_ink(value, scale))
 
     def _marks(self, ax: Axes, row: int, col: int, kind: int, value: float, scale: Any, *, numbers: bool) -> None:
         """The number in a cell, or why it has no colour."""
@@ -129,7 +134,8 @@ class PhaseDiagram:
         x, y = self.size_axis.borders, self.step_axis.borders
         corner, sides = (x[col], y[row]), (x[col + 1] - x[col], y[row + 1] - y[row])
         lost, count = int(self.levels.lost[place]), int(self.levels.count[place])
-        middle = self.size_axis.values[col], self.step_axis.values[row]
+        outlined = self.forms.kind == CONSTANT  # by the colour of the cell, where the edge is drawn across it
+        middle = self.size_axis.middles[col], self.step_axis.middles[row]
         if count == 0:
             ax.add_patch(Rectangle(corner, *sides, **MISSING))
         elif 2 * lost > count:
@@ -138,9 +144,9 @@ class PhaseDiagram:
             ax.text(*middle, "?", ha="center", va="center_baseline", fontsize=7)
         else:
             if numbers:
-                ax.text(*middle, f"{value:.2f}", **_ink(value, scale))
+                ax.text(*middle, f"{value:.2f}", **_ink(value, scale, outlined=outlined))
             if lost:
-                words = {**_ink(value, scale), "ha": "right", "va": "top", "fontsize": 5.5}
+                words = {**_ink(value, scale, outlined=outlined), "ha": "right", "va": "top", "fontsize": 5.5}
                 ax.annotate(f"†{lost}", (x[col + 1], y[row + 1]), (-1.2, -1.2), textcoords="offset points", **words)
 
     def _edge(self, ax: Axes, kind: int) -> None:
@@ -192,8 +198,10 @@ class PhaseDiagram:
         return entries
 
 
-def _ink(value: float, scale: Any) -> dict[str, Any]:
+def _ink(value: float, scale: Any, *, outlined: bool = False) -> dict[str, Any]:
     """A number in the middle of a cell, dark on light and light on dark."""
-    red, green, blue, _ = plt.colormaps[COLORS](scale(value))
+    cell = plt.colormaps[COLORS](scale(value))
+    red, green, blue, _ = cell
     light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.45
-    return {"ha": "center", "va": "center_baseline", "fontsize": 6.5, "color": "black" if light else "white"}
+    ink = {"ha": "center", "va": "center_baseline", "fontsize": 6.5, "color": "black" if light else "white"}
+    return ink | {"path_effects": [withStroke(linewidth=1.6, foreground=cell)], "zorder": 6} if outlined else ink

@@ -19,6 +19,9 @@ from .phase_diagram import NAMES
 from .rows import Row, Stored
 
 ROWS, COLUMNS, POINTS, TOP = 3, 4, 300, 2.2
+BEYOND: dict[str, Any] = {
+    "linestyle": "", "marker": "^", "markersize": 3.6, "markerfacecolor": "white", "markeredgewidth": 0.9, "zorder": 6,
+}  # fmt: skip
 SMOOTH = 60  # records over this are the width of the running median
 
 
@@ -76,6 +79,9 @@ class Trajectories:
                             ax.plot(*path, color=look["color"], linestyle=look["linestyle"], **_weight(k))
                     ax.axhline(1, **EDGE)
                     self._note(ax, step, size)
+                    for k, kind in enumerate(self._beyond(metric, step, size)):
+                        color = styles[self.stored.names[kind]]["color"]
+                        ax.plot(0.97 - 0.06 * k, 0.94, **BEYOND, color=color, transform=ax.transAxes)
                 row[0].set_ylabel(rf"$\eta = {grid.step_size[step]:g}$")
             for ax, size in zip(panels[0], sizes, strict=True):
                 ax.set_title(f"$b = {grid.batch_size[size]}$", loc="left")
@@ -88,12 +94,19 @@ class Trajectories:
                 if thousands:
                     ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}")
             figure.supylabel(NAMES[metric], fontsize=8)
-            figure.legend(handles=self._legend(styles), loc="outside lower center", ncols=5 if width > COLUMN else 2)
+            figure.legend(
+                handles=self._legend(metric, styles), loc="outside lower center", ncols=5 if width > COLUMN else 2
+            )
         return figure
 
     def _top(self, metric: str) -> float:
         highest = [np.nanmax(path[1], initial=1.0) for key, path in self.paths.items() if key[0] == metric]
         return float(min(TOP, 1.08 * max([1.1, *highest])))
+
+    def _beyond(self, metric: str, step: int, size: int) -> list[int]:
+        """Dynamics whose line ends above the panel."""
+        ends = {kind: self.paths.get((metric, step, size, kind)) for kind in self.order}
+        return [kind for kind, path in ends.items() if path is not None and _end(path[1]) > self._top(metric)]
 
     def _note(self, ax: Any, step: int, size: int) -> None:
         """How many dynamics have no line here."""
@@ -106,17 +119,26 @@ class Trajectories:
         if words:
             ax.set_title(", ".join(words), loc="right", fontsize=6.5, pad=2)
 
-    def _legend(self, styles: dict[str, dict[str, Any]]) -> list[Any]:
+    def _legend(self, metric: str, styles: dict[str, dict[str, Any]]) -> list[Any]:
         lines = [
             Line2D([], [], color=s["color"], linestyle=s["linestyle"], label=figure_text(name), **_weight(k))
             for k, (name, s) in enumerate(styles.items())
         ]
-        return [*lines, Line2D([], [], **EDGE, label=r"$2/\eta$")]
+        lines.append(Line2D([], [], **EDGE, label=r"$2/\eta$"))
+        if any(self._beyond(metric, step, size) for step in self.steps for size in self.sizes):
+            lines.append(Line2D([], [], **BEYOND, color="0.3", label="ends above the panel"))
+        return lines
 
 
 def _weight(place: int) -> dict[str, Any]:
     """The first dynamics is broad and below the others, so that those that follow it closely are seen."""
     return {"linewidth": 0.9 if place else 2.0, "zorder": 3 if place else 2.5}
+
+
+def _end(path: FloatArray) -> float:
+    """Last known value; NaN without one."""
+    known = path[np.isfinite(path)]
+    return float(known[-1]) if len(known) else np.nan
 
 
 def median_path(steps: np.ndarray, values: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -30,7 +30,7 @@ def write_report(
     """
     if title is not None and not isinstance(title, str):
         raise InvalidArgument(f"title must be text, got {title!r}")
-    stored = Stored(store, tuple(trusted))
+    stored = Stored(store, (trusted,) if isinstance(trusted, str) else tuple(trusted))
     source = stored.store.path.resolve()
     target = source.with_name(f"{source.name}_report") if folder is None else Path(folder)
     _check(target, source)
