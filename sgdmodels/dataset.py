@@ -40,6 +40,12 @@ BESIDE = {
 }
 
 
+DIVERGED_AT = {
+    "long_name": "step at which the parameters left the ball |theta| <= 1e6 max(1, |init|) for good; "
+    "NaN if they did not",
+    "units": "step",
+}
+
 _digests: WeakKeyDictionary[Model, str] = WeakKeyDictionary()  # data of a model never change
 
 
@@ -90,8 +96,7 @@ def record_dataset(run: Run, done: int, interrupted: bool, seconds: float) -> xr
         variables[name] = (dims, values[:, :done], labels(run.metrics, name))
     reached = steps[-1] if done else -1
     diverged = np.where((run.diverged_at >= 0) & (run.diverged_at <= reached), run.diverged_at, np.nan)
-    about = "step at which the parameters left the ball |theta| <= 1e6 max(1, |init|) for good; NaN if they did not"
-    variables["diverged_at"] = ("replica", diverged, {"long_name": about, "units": "step"})
+    variables["diverged_at"] = ("replica", diverged, DIVERGED_AT)
     stretch = np.maximum(np.searchsorted(run.plan.starts, steps, side="right") - 1, 0)
     coordinates = {
         "replica": ("replica", run.replicas, {"long_name": "replica"}),

@@ -128,7 +128,7 @@ class Run:
             )
         if not isinstance(keep_params, bool):
             raise InvalidArgument(f"keep_params must be True or False, got {keep_params!r}")
-        ids = _replica_ids(replicas)
+        ids = replica_ids(replicas)
         check_memory(self, keep_params, len(ids))
         self.replicas = np.array(ids, dtype=np.int64)
         self.threads = integer("threads", available_cpus() if threads is None else threads, 1)
@@ -269,7 +269,7 @@ class Run:
         self.results[name][rows, records] = values
 
 
-def _replica_ids(replicas: Any) -> range | list[int]:
+def replica_ids(replicas: Any) -> range | list[int]:
     """Ids 0, 1, ... of a number of replicas, or those given, not yet in memory."""
     if np.ndim(replicas) == 0 and not isinstance(replicas, set | frozenset | Iterator):
         return range(integer("replicas", replicas, 1))

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import specs
 from ..arguments import FloatArray
-from ..dataset import DIMS, labels
+from ..dataset import DIMS, DIVERGED_AT, labels
 from ..models import Model
 from ..simulate import Run
 
@@ -73,10 +73,9 @@ def compute(job: Mapping[str, Any], arrays: Mapping[str, FloatArray], stop: Any 
         name: (DIMS[: values.ndim], values) for name, values in run.results.items()
     }
     diverged = np.where(run.diverged_at >= 0, run.diverged_at, np.nan)
-    about = "step at which the parameters left the ball |theta| <= 1e6 max(1, |init|) for good; NaN if they did not"
     variables["diverged_at"] = (("replica",), diverged)
     named = {name: labels(run.metrics, name) for name in run.results}
-    named["diverged_at"] = {"long_name": about, "units": "step"}
+    named["diverged_at"] = DIVERGED_AT
     return CellRecords(variables, named, time.perf_counter() - started, f"{socket.gethostname()}:{os.getpid()}")
 
 

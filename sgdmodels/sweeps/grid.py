@@ -18,7 +18,7 @@ from ..labels import label
 from ..measure import checked_batch_sizes, checked_metrics
 from ..metrics import Metric
 from ..models import Model
-from ..simulate import Run
+from ..simulate import Run, replica_ids
 from .cell import AXES, Cell, loss_and_start
 
 FORMAT = 1  # of the plain form of a grid, and of the store that is made for it
@@ -264,12 +264,9 @@ def _axis(name: str, value: Any, checked: Any) -> tuple[Any, ...]:
 
 
 def _replicas(value: Any) -> tuple[int, ...]:
-    if not isinstance(value, Iterable) or isinstance(value, str | bytes):
-        return tuple(range(integer("replicas", value, 1, MOST_REPLICAS)))
-    ids = tuple(integer("replicas", r, 0) for r in value)
-    if not ids or len(set(ids)) != len(ids):
-        raise InvalidArgument(f"replicas must be a number or distinct ids, got {value!r}")
-    return ids
+    ids = replica_ids(value)
+    integer("replicas", len(ids), 1, MOST_REPLICAS)
+    return tuple(ids)
 
 
 def _metrics(value: Any) -> tuple[Metric, ...]:

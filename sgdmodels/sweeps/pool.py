@@ -31,6 +31,7 @@ MOST = 512  # cells in flight
 STILL_TO_COME = 32  # workers that a Dask client without any is counted for
 
 GUARD = " starts worker processes, which import the script: put what it runs under if __name__ == '__main__':"
+SPAWN = multiprocessing.get_context("spawn")  # a fork would copy threads of numba and BLAS in any state
 LOOK = 0.2  # seconds between looks at whether the sweep was told to stop
 
 _told_to_stop: Any = None  # in worker processes: the event of the sweep they belong to
@@ -79,8 +80,7 @@ class Pool:
         if self.kind == "threads":  # small matrices from several threads: BLAS threads of their own cost tenfold
             self._limits = threadpool_limits(1, "blas")
         if self.kind == "processes":
-            context = multiprocessing.get_context("spawn")  # a fork would copy threads of numba and BLAS in any state
-            self.stopped = context.Event()
+            self.stopped = SPAWN.Event()
             self._executor = self._processes(self.workers)
             try:
                 self._executor.submit(os.getpid).result()
@@ -146,8 +146,7 @@ class Pool:
                 self._running.discard(future)
 
     def _processes(self, count: int) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(count, mp_context=context, initializer=_begin_process, initargs=(self.stopped,))
+        return ProcessPoolExecutor(count, mp_context=SPAWN, initializer=_begin_process, initargs=(self.stopped,))
 
     def _renew(self, broken: Any) -> None:
         """New processes in place of those of which one died; whoever comes second finds them there."""
